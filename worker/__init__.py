@@ -1,0 +1,1 @@
+"""askrelay: answers the questions of CRM contacts with a CustomGPT agent."""
