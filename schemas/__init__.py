@@ -1,0 +1,81 @@
+"""The published language: the events askrelay reads and writes.
+
+Reading is tolerant of what is more than needed and strict about what is read; writing gives exactly what the
+models say. Nothing in here knows the worker, so a CRM may use it too::
+
+    decode_event(RawEvent(body=..., message_id=...))   bytes off the broker -> a question, or EventRefused
+    answered_event(...), failed_event(...)             -> the bytes of a reply
+    reply_id(source, event_id)                         the id that the reply will have
+"""
+
+from __future__ import annotations
+
+from schemas.asked import AskedData, AskedEvent
+from schemas.decode import AskedQuestion, OwnReply, decode_event
+from schemas.documents import json_schema
+from schemas.envelope import RawEvent
+from schemas.event_names import (
+    ANSWERED,
+    ASKED,
+    FAILED,
+    MAX_EVENT_BYTES,
+    MAX_EVENT_DEPTH,
+    MAX_ID_BYTES,
+    PROVIDER,
+    REPLY_SOURCE,
+    SPEC_VERSION,
+    STRUCTURED_JSON,
+)
+from schemas.refusal import EventRefused, RefusalReason
+from schemas.replies import AnsweredFields, FailedFields, ReplyFields, answered_event, failed_event
+from schemas.reply_ids import REPLY_NAMESPACE, reply_id
+from schemas.reply_models import (
+    AnsweredData,
+    AnsweredEvent,
+    Citation,
+    FailedData,
+    FailedEvent,
+    Fallback,
+    Outcome,
+)
+from schemas.timestamps import epoch_of, timestamp_of
+from schemas.values import has_forbidden_characters
+
+__all__ = [
+    "ANSWERED",
+    "ASKED",
+    "FAILED",
+    "MAX_EVENT_BYTES",
+    "MAX_EVENT_DEPTH",
+    "MAX_ID_BYTES",
+    "PROVIDER",
+    "REPLY_NAMESPACE",
+    "REPLY_SOURCE",
+    "SPEC_VERSION",
+    "STRUCTURED_JSON",
+    "AnsweredData",
+    "AnsweredEvent",
+    "AnsweredFields",
+    "AskedData",
+    "AskedEvent",
+    "AskedQuestion",
+    "Citation",
+    "EventRefused",
+    "FailedData",
+    "FailedEvent",
+    "FailedFields",
+    "Fallback",
+    "Outcome",
+    "OwnReply",
+    "RawEvent",
+    "RefusalReason",
+    "ReplyFields",
+    "answered_event",
+    "decode_event",
+    "epoch_of",
+    "failed_event",
+    "has_forbidden_characters",
+    "json_schema",
+    "reply_id",
+    "timestamp_of",
+]

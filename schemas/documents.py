@@ -1,0 +1,56 @@
+"""The published documents, generated from the models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+
+from schemas.asked import AskedEvent
+from schemas.examples import ANSWERED_EXAMPLE, ASKED_EXAMPLE, FAILED_EXAMPLE
+from schemas.reply_models import AnsweredEvent, FailedEvent
+
+#: Where the generated files lie.
+FOLDER: Final = Path(__file__).parent / "json"
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_EVENTS: Final[tuple[tuple[str, type[BaseModel], JsonSchemaMode, dict[str, Any]], ...]] = (
+    ("asked", AskedEvent, "validation", ASKED_EXAMPLE),
+    ("answered", AnsweredEvent, "serialization", ANSWERED_EXAMPLE),
+    ("failed", FailedEvent, "serialization", FAILED_EXAMPLE),
+)
+
+
+class _Untitled(GenerateJsonSchema):
+    """Leaves out the titles that only repeat a field's name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
+def json_schema() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema (2020-12) of each event by its short name: asked, answered, failed.
+
+    ``asked`` says what to publish, the others what to expect.
+    """
+    documents = {}
+    for name, model, mode, example in _EVENTS:
+        documents[name] = {
+            "$schema": _DIALECT,
+            "$id": f"urn:askrelay:schema:contact.question.{name}",
+            **model.model_json_schema(mode=mode, schema_generator=_Untitled),
+            "examples": [example],
+        }
+    return documents
+
+
+def schema_files() -> dict[Path, str]:
+    """Return what each generated file has to hold."""
+    return {
+        FOLDER / f"{name}.schema.json": json.dumps(schema, indent=2) + "\n"
+        for name, schema in json_schema().items()
+    }
