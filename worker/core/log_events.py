@@ -1,0 +1,269 @@
+"""The closed list of log events: what may be logged, how loudly, and with which fields.
+
+A new line in a log starts here. Names are ``noun.past_participle``. No field may hold a question, an answer,
+a contact id, metadata or a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker.core.ports import LogLevel
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """One kind of line."""
+
+    name: str
+    level: LogLevel
+    #: One sentence for the reader of the log.
+    meaning: str
+    fields: tuple[str, ...] = ()
+
+
+#: Every field and its meaning; ``_s`` is seconds, ``_chars`` and ``_bytes`` are sizes.
+FIELDS: dict[str, str] = {
+    "answer_chars": "length of the answer",
+    "assistant_s": "time spent in calls to the API",
+    "attempt": "counted attempts of this question, this one included",
+    "away_s": "how long it was away",
+    "batch": "how many were handled together",
+    "body_bytes": "size of the body",
+    "broker": "host and port of the broker, and the vhost",
+    "closed_s": "how long the gate was closed",
+    "concurrency": "most turns in flight in this process",
+    "contact_hash": "keyed hash of the contact id; `askrelay contact-hash ID` computes it",
+    "conversation_id": "the conversation's number at the API",
+    "count": "how many",
+    "detail": "more, in words of our own",
+    "duration_s": "how long it took in all",
+    "erased": "questions whose content was erased",
+    "error_code": "a code of the errors page",
+    "error_type": "class of the exception",
+    "event_source": "source of the event",
+    "exception": "class, code and frames of what was raised; never its message or locals",
+    "gate_wait_s": "time spent waiting at the gate",
+    "grace_s": "time that turns are given to end",
+    "host": "host of the other side",
+    "in_flight": "turns in flight",
+    "kind": "exchange or queue",
+    "ledger": "kind of database: sqlite or postgresql",
+    "link": "which connection to the broker",
+    "logger": "name of the library's logger",
+    "loop": "which loop",
+    "message": "the library's own words without their variable parts",
+    "message_id": "the message's number at the API",
+    "name": "its name",
+    "new": "questions that were new",
+    "outcome": "posted, recovered or reposted_after_unknown",
+    "overdue": "questions that are due and that nobody holds",
+    "project_id": "the agent's number",
+    "question_chars": "length of the question",
+    "question_id": "id of the event",
+    "queue": "name of the queue",
+    "reason": "why, as a code",
+    "redelivered": "the broker had delivered it before",
+    "released": "leases given back",
+    "repeated": "questions that were there already",
+    "reply_id": "id of the reply event",
+    "retry_in_s": "when it is tried again",
+    "rings_lost": "rings that did not get out",
+    "session_id": "the conversation's routing key at the API",
+    "setting": "name of the variable",
+    "span_id": "span of the trace",
+    "trace_id": "trace the event belongs to",
+    "tries": "fruitless tries so far",
+    "verdict": "answered, retry, snooze, halt or failed",
+    "version": "version of askrelay",
+    "waited_s": "time from arrival to the claim",
+    "where": "place in the code",
+}
+
+#: On every line besides its own fields.
+ALWAYS: dict[str, str] = {
+    "timestamp": "UTC, ISO 8601",
+    "level": "debug, info, warning or error",
+    "event": "name from this list",
+    "worker_id": "the process that wrote it",
+}
+
+_QUESTION = ("question_id", "event_source")
+_CONVERSATION = ("contact_hash", "project_id", "session_id", "conversation_id")
+
+_EVENTS = (
+    LogEvent("worker.started", "info", "A worker is up.", ("version", "ledger", "concurrency", "project_id")),
+    LogEvent("worker.stopping", "info", "A worker lets its turns end.", ("reason", "in_flight", "grace_s")),
+    LogEvent("worker.stopped", "info", "A worker has ended.", ("released", "duration_s")),
+    LogEvent("settings.warned", "warning", "A setting deserves a look.", ("setting", "detail")),
+    LogEvent(
+        "intake.batch_accepted",
+        "debug",
+        "A batch of events was committed and acked.",
+        ("batch", "new", "repeated", "duration_s"),
+    ),
+    LogEvent(
+        "event.rejected",
+        "warning",
+        "An event went to the rejected queue.",
+        (*_QUESTION, "error_code", "detail", "body_bytes", "redelivered", "contact_hash"),
+    ),
+    LogEvent(
+        "event.repeated",
+        "info",
+        "An event came again; its question is not posted again.",
+        (*_QUESTION, "reply_id", "contact_hash", "reason", "redelivered"),
+    ),
+    LogEvent("event.ignored", "debug", "A reply of ours came back to intake.", ("reason",)),
+    LogEvent(
+        "turn.finished",
+        "info",
+        "A turn ended: the one line to look at for a question.",
+        (
+            *_QUESTION,
+            "reply_id",
+            *_CONVERSATION,
+            "message_id",
+            "attempt",
+            "verdict",
+            "error_code",
+            "detail",
+            "outcome",
+            "waited_s",
+            "gate_wait_s",
+            "assistant_s",
+            "duration_s",
+            "question_chars",
+            "answer_chars",
+            "redelivered",
+            "trace_id",
+            "span_id",
+        ),
+    ),
+    LogEvent(
+        "turn.crashed",
+        "error",
+        "A turn raised what it should not; its lease ends and another takes it. Please report it.",
+        (*_QUESTION, "exception"),
+    ),
+    LogEvent(
+        "turn.crashed",
+        "error",
+        "A turn raised what it should not have; its lease runs out. Please report it.",
+        (*_QUESTION, "contact_hash", "exception"),
+    ),
+    LogEvent(
+        "lease.lost",
+        "warning",
+        "Another worker holds the conversation now; this turn stopped and touched nothing.",
+        (*_QUESTION, *_CONVERSATION, "duration_s"),
+    ),
+    LogEvent(
+        "gate.closed",
+        "warning",
+        "The fleet sends nothing to the API until the reason has gone.",
+        ("reason", "detail", "retry_in_s"),
+    ),
+    LogEvent("gate.opened", "info", "The fleet sends again.", ("reason", "closed_s")),
+    LogEvent(
+        "agent.unavailable",
+        "error",
+        "The API refuses the key, the project or the plan: somebody has to act.",
+        ("error_code", "project_id", "detail", "retry_in_s"),
+    ),
+    LogEvent(
+        "canned_texts.missed",
+        "warning",
+        "The agent's fixed texts could not be fetched, so replies are not marked as fallback.",
+        ("project_id", "error_code"),
+    ),
+    LogEvent(
+        "reply.unroutable",
+        "warning",
+        "No queue is bound for a reply; it stays in the outbox.",
+        ("reply_id", *_QUESTION, "error_code", "tries", "retry_in_s"),
+    ),
+    LogEvent(
+        "reply.not_confirmed",
+        "warning",
+        "The broker did not confirm a reply; it is published again.",
+        ("reply_id", *_QUESTION, "error_code", "tries", "retry_in_s"),
+    ),
+    LogEvent(
+        "reply.published", "debug", "The broker confirmed a reply.", ("reply_id", "question_id", "tries")
+    ),
+    LogEvent(
+        "ledger.lost",
+        "error",
+        "The ledger cannot be reached; nothing is acked or posted until it can.",
+        ("ledger", "host", "error_code", "error_type", "detail", "retry_in_s"),
+    ),
+    LogEvent("ledger.recovered", "info", "The ledger is back.", ("ledger", "host", "away_s")),
+    LogEvent("bus.connected", "info", "A connection to the broker stands.", ("link", "broker")),
+    LogEvent(
+        "bus.disconnected",
+        "warning",
+        "A connection to the broker is gone or was not made; it is tried again.",
+        ("link", "broker", "error_code", "detail", "retry_in_s"),
+    ),
+    LogEvent("bus.declared", "info", "An exchange or a queue was created.", ("kind", "name")),
+    LogEvent(
+        "bus.topology_differs",
+        "warning",
+        "A queue is there with other arguments than ours, and is used as it is.",
+        ("queue", "detail"),
+    ),
+    LogEvent("bus.queue_lost", "warning", "The broker ended our consumer.", ("queue",)),
+    LogEvent(
+        "bus.confirm_missed",
+        "warning",
+        "The broker did not confirm in time; the outbox keeps the replies.",
+        ("count",),
+    ),
+    LogEvent("bus.blocked", "warning", "The broker takes nothing for now, to save itself."),
+    LogEvent("bus.unblocked", "info", "The broker takes messages again."),
+    LogEvent(
+        "doorbell.silent",
+        "warning",
+        "Rings do not get out: questions start up to 5 s later, none is lost.",
+        ("error_code",),
+    ),
+    LogEvent("doorbell.restored", "info", "Rings get out again.", ("rings_lost",)),
+    LogEvent("doorbell.failed", "warning", "What a ring set off went wrong.", ("error_code",)),
+    LogEvent(
+        "doorbell.refused",
+        "warning",
+        "A message was no ring, or one for another ledger.",
+        ("queue", "detail"),
+    ),
+    LogEvent("doorbell.abandoned", "warning", "The doorbell was left behind at the stop.", ("detail",)),
+    LogEvent("sweeper.swept", "debug", "The sweeper did a step.", ("overdue", "erased", "duration_s")),
+    LogEvent(
+        "duplicate_post.found",
+        "error",
+        "A question was posted twice; PROTOCOL 1 says when that can be.",
+        (*_QUESTION, *_CONVERSATION, "message_id"),
+    ),
+    LogEvent(
+        "late_post.found",
+        "warning",
+        "A post showed up later than the settings allow for.",
+        (*_QUESTION, *_CONVERSATION, "message_id", "duration_s"),
+    ),
+    LogEvent(
+        "loop.crashed",
+        "error",
+        "Something raised that should not have; the loop goes on. Please report it.",
+        ("loop", "error_code", "exception", "retry_in_s"),
+    ),
+    LogEvent(
+        "library.logged",
+        "warning",
+        "A library had something to say; the level is its own.",
+        ("logger", "message", "where", "exception"),
+    ),
+)
+
+EVENTS: dict[str, LogEvent] = {event.name: event for event in _EVENTS}

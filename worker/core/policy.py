@@ -1,0 +1,104 @@
+"""What follows from a failure (PROTOCOL 7)."""
+
+from __future__ import annotations
+
+from worker.core.errors import (
+    AskrelayError,
+    AttemptsExhausted,
+    ConversationGone,
+    CreationPending,
+    CredentialsRejected,
+    CreditsExhausted,
+    GateClosed,
+    LeaseLost,
+    OutcomeUnknown,
+    ProjectNotFound,
+    QuestionRejected,
+    SettingsError,
+    Throttled,
+    Unreachable,
+)
+from worker.core.model import Failed, GateNews, Halt, Retry, Snooze, Verdict
+from worker.core.world import LOOK_FIRST_S, Turn
+
+#: s. Pauses between attempts: full jitter below a bound that doubles from the first to the second.
+RETRY_S = (1.0, 300.0)
+#: s. Looks for an unknown outcome: 1, 2, 4 ... up to this.
+LOOK_LONGEST_S = 20.0
+#: s. Exhausted credits come back with a new month or a purchase: no need to ask often.
+CREDITS_PROBE_S = 900.0
+#: s. A key or a project is mended by a person, who then wants to see it work.
+MEND_PROBE_S = 60.0
+
+
+async def verdict_on(turn: Turn, error: Exception) -> Verdict:
+    """Return the verdict on an error that ended the turn. LeaseLost and our own mistakes are raised again."""
+    keeps_intent = turn.has_intent
+    match error:
+        case LeaseLost():
+            raise error
+        case GateClosed(retry_in_s=retry_in_s):
+            return Snooze(error.code, retry_in_s, keeps_intent=keeps_intent, news=turn.heard())
+        case CreationPending(for_s=for_s):
+            return Snooze(
+                error.code, min(for_s, LOOK_LONGEST_S / 4), keeps_intent=keeps_intent, news=turn.heard()
+            )
+        case Throttled(pause_s=pause_s):
+            news = GateNews("pause", error.code, pause_s)
+            return Snooze(error.code, pause_s, keeps_intent=keeps_intent, news=news)
+        case CreditsExhausted():
+            return Halt(error.code, CREDITS_PROBE_S, keeps_intent=keeps_intent)
+        case CredentialsRejected() | ProjectNotFound():
+            return await _refused(turn, error, keeps_intent=keeps_intent)
+        case QuestionRejected() if not keeps_intent:
+            return Failed(error.code, error.detail)
+        case OutcomeUnknown(is_server_error=is_server_error):
+            # A creation: its intent stands in the conversation.
+            heard = GateNews("failure") if is_server_error else turn.heard()
+            return Snooze(error.code, LOOK_FIRST_S, keeps_intent=keeps_intent, news=heard)
+        case Unreachable() | ConversationGone() | QuestionRejected():
+            return _again(turn, error, keeps_intent=keeps_intent)
+        case SettingsError():
+            return Snooze(error.code, MEND_PROBE_S, keeps_intent=keeps_intent)
+        case _:
+            raise error
+
+
+async def _refused(
+    turn: Turn, error: CredentialsRejected | ProjectNotFound, *, keeps_intent: bool
+) -> Verdict:
+    """Halt when a plain GET is refused too; else it is this question that the API does not want."""
+    try:
+        await turn.read(lambda: turn.world.assistant.check_project(turn.project_id))
+    except (CredentialsRejected, ProjectNotFound) as refused:
+        return Halt(refused.code, MEND_PROBE_S, keeps_intent=keeps_intent)
+    except AskrelayError as other:
+        if isinstance(other, LeaseLost):
+            raise
+        return Halt(error.code, MEND_PROBE_S, keeps_intent=keeps_intent)
+    if keeps_intent:
+        # A read was refused: what became of the post is still to be found out.
+        return _again(turn, error, keeps_intent=True)
+    return Failed(QuestionRejected.code, error.detail)
+
+
+def _again(turn: Turn, error: AskrelayError, *, keeps_intent: bool) -> Verdict:
+    """Try again after a pause; counts as an attempt unless a post is outstanding or this is a probe."""
+    news = GateNews("failure") if isinstance(error, Unreachable) else turn.heard()
+    question = turn.question
+    if keeps_intent or turn.claim.probes is not None:
+        looks = question.intent.looks if question.intent else 0
+        return Snooze(
+            error.code, look_again_in_s(looks), keeps_intent=keeps_intent, is_look=keeps_intent, news=news
+        )
+    attempts = question.attempts + 1
+    if attempts >= turn.world.rules.max_attempts:
+        return Failed(AttemptsExhausted.code, f"the last one: {error.code}")
+    shortest, longest = RETRY_S
+    bound_s = min(shortest * 2 ** (attempts - 1), longest)
+    return Retry(error.code, turn.world.randomness.uniform(0, bound_s), news)
+
+
+def look_again_in_s(looks: int) -> float:
+    """Return the pause before the next look: 1, 2, 4 ... s."""
+    return min(LOOK_FIRST_S * 2.0 ** min(looks, 10), LOOK_LONGEST_S)

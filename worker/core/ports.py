@@ -1,0 +1,311 @@
+"""What the core and the runtime need from the world. Adapters and the simulator fill these in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal, Protocol
+
+from worker.core.model import (
+    Acceptance,
+    AcceptedQuestion,
+    CannedTexts,
+    Claims,
+    GateNews,
+    Intent,
+    Lease,
+    MessageListing,
+    OutboxReply,
+    RemoteConversation,
+    RemoteMessage,
+    Reply,
+    Verdict,
+)
+
+
+class Clock(Protocol):
+    """Time as this process sees it."""
+
+    def boottime(self) -> float:
+        """Seconds that go on while the machine is suspended; only differences mean anything."""
+        ...
+
+    def wall(self) -> float:
+        """Epoch seconds; for what people read and for the expiry an event names, never for a lease."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Randomness(Protocol):
+    """Chance, handed in so that a simulation can replay it."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """Return a number between a and b."""
+        ...
+
+
+class Assistant(Protocol):
+    """The CustomGPT API. Every method raises the AssistantError that says what a failure means.
+
+    A write that may have done its work raises OutcomeUnknown, and nothing else: every other error of a write
+    is definite, which means that nothing was done.
+    """
+
+    async def find_conversations(self, project_id: int, name_part: str) -> list[RemoteConversation]:
+        """List the conversations whose name has this part, all pages. The caller checks equality itself."""
+        ...
+
+    async def create_conversation(
+        self, project_id: int, name: str, *, connect_within_s: float
+    ) -> RemoteConversation:
+        """Create a conversation; raise Unreachable when no connection stands within the time given."""
+        ...
+
+    async def post_question(
+        self,
+        project_id: int,
+        session_id: str,
+        *,
+        text: str,
+        external_id: str,
+        lang: str | None,
+        traceparent: str | None,
+        connect_within_s: float,
+    ) -> RemoteMessage:
+        """Post a question and wait for the answer; ConversationGone for a 404 of any kind."""
+        ...
+
+    async def list_messages(self, project_id: int, session_id: str, *, above: int) -> MessageListing:
+        """List messages newest first until ids fall to ``above``; -1 reads the first page only."""
+        ...
+
+    async def delete_conversation(self, project_id: int, session_id: str) -> None:
+        """Delete a conversation and its messages; one that is gone already is no error."""
+        ...
+
+    async def check_project(self, project_id: int) -> None:
+        """Make a plain GET of the project: CredentialsRejected, ProjectNotFound, or nothing."""
+        ...
+
+    async def canned_texts(self, project_id: int) -> CannedTexts:
+        """Return the agent's fixed texts, fetched once; empty when they cannot be had. Never raises."""
+        ...
+
+
+class Ledger(Protocol):
+    """The tables. Every method is one operation of a group commit.
+
+    A method that returns has committed. LedgerUnavailable means that nothing of it was, LeaseLost that the
+    conversation belongs to somebody else now. Times are the ledger's own, in seconds.
+    """
+
+    async def accept(self, questions: Sequence[AcceptedQuestion]) -> list[Acceptance]:
+        """Write each question once, in this order; a repeat of a finished one makes its reply due again."""
+        ...
+
+    async def claim(self, limit: int) -> Claims:
+        """Lease up to ``limit`` conversations whose next question is due, longest waiting first."""
+        ...
+
+    async def renew(self, leases: Sequence[Lease]) -> set[Lease]:
+        """Prolong leases and return those that are lost."""
+        ...
+
+    async def set_project(self, lease: Lease, project_id: int) -> None:
+        """Fix the project of a conversation before anything is created in it."""
+        ...
+
+    async def begin_create(self, lease: Lease) -> None:
+        """Record that a conversation is about to be created; raises GateClosed."""
+        ...
+
+    async def cancel_create(self, lease: Lease) -> None:
+        """Record that nothing was created."""
+        ...
+
+    async def save_session(
+        self, lease: Lease, *, session_id: str, conversation_id: int | None, highest_message_id: int
+    ) -> None:
+        """Save the conversation's session and the highest message id in it, together."""
+        ...
+
+    async def forget_session(self, lease: Lease) -> None:
+        """Put the session aside for good and begin a new epoch."""
+        ...
+
+    async def begin_post(self, lease: Lease, question: int, *, session_id: str) -> Intent:
+        """Record that the question is about to be posted; raises GateClosed. The gate is read in here."""
+        ...
+
+    async def admit_read(self, lease: Lease | None = None) -> None:
+        """Count one read against the pace; raises GateClosed when there is none left or a pause is on."""
+        ...
+
+    async def unclaimed(self, session_id: str, message_ids: Sequence[int]) -> set[int]:
+        """Return those message ids that answer no question yet."""
+        ...
+
+    async def finish(
+        self, lease: Lease, question: int, verdict: Verdict, reply: Reply | None
+    ) -> OutboxReply | None:
+        """End the turn: apply the verdict, record the reply and give the lease back, in one transaction.
+
+        Returns the reply when this process may publish it now. Raises MessageClaimed, changing nothing,
+        when the answer's message already answers another question.
+        """
+        ...
+
+    async def report(self, news: GateNews, lease: Lease | None = None) -> None:
+        """Tell the gate what a call showed whose turn goes on."""
+        ...
+
+    async def take_replies(self, limit: int) -> tuple[list[OutboxReply], float | None]:
+        """Take over replies that are due, oldest first, and say in how many seconds the next will be."""
+        ...
+
+    async def mark_published(self, numbers: Sequence[int]) -> list[OutboxReply]:
+        """Record confirms; returns the replies that waited behind these and may go now."""
+        ...
+
+    async def mark_unpublished(self, numbers: Sequence[int], reason: str) -> None:
+        """Set replies aside that the broker returned or refused, to be tried alone after growing pauses."""
+        ...
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Give leases back with their intents, so that others read back at once."""
+        ...
+
+    async def sweep(self) -> Swept:
+        """Do a small step of what must be cleaned up."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What the sweeper found."""
+
+    #: Questions that are due and that nobody holds.
+    overdue: int
+    erased: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as the broker delivered it."""
+
+    body: bytes
+    content_type: str | None
+    content_encoding: str | None
+    message_id: str | None
+    app_id: str | None
+    #: The message's own type property.
+    type: str | None
+    #: AMQP headers, values as the client decoded them.
+    headers: dict[str, Any]
+    is_redelivered: bool
+    #: What the bus needs to settle it; meaningless to everybody else.
+    receipt: Any
+
+
+class PublishResult(StrEnum):
+    """What the broker said of a publish."""
+
+    CONFIRMED = "confirmed"
+    #: No queue took it (mandatory).
+    RETURNED = "returned"
+    #: nack, channel closed, or no connection: it may or may not have arrived.
+    NOT_CONFIRMED = "not_confirmed"
+
+
+class Bus(Protocol):
+    """Where events come from and replies go to."""
+
+    async def start(self) -> None:
+        """Connect in the background and keep connected, with growing pauses."""
+        ...
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        """Wait for at least one delivery and return what is there, up to ``limit``, in order."""
+        ...
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle deliveries; those of a channel that is gone are left to the broker."""
+        ...
+
+    async def publish(self, replies: Sequence[Reply]) -> list[PublishResult]:
+        """Publish mandatory and persistent, and wait for every confirm. Never raises."""
+        ...
+
+    async def reject(self, delivery: Delivery, *, reason: str, detail: str) -> PublishResult:
+        """Publish the original bytes to the rejected queue with the reason. Never raises; does not ack."""
+        ...
+
+    async def reset_intake(self) -> None:
+        """Close the intake channel, so that what is unacked goes to whoever is next, and open another."""
+        ...
+
+    async def stop_intake(self) -> None:
+        """Close the intake channel for good, without a cancel; what is unacked returns to the queue."""
+        ...
+
+    async def stop(self) -> None:
+        """Close everything."""
+        ...
+
+
+class Bell(Protocol):
+    """The doorbell: says that somebody waits. Losing, repeating and reordering rings is harmless."""
+
+    async def start(self, on_ring: Callable[[], Awaitable[None]]) -> None:
+        """Listen; ``on_ring`` is awaited per ring, and until it returns the bell counts as busy."""
+        ...
+
+    def ring(self) -> None:
+        """Ring for the fleet. Never blocks and never raises; rings that are not sent yet become one."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        ...
+
+
+class RecoveryPoint(StrEnum):
+    """The named lines between which a crash must be harmless; chaos tests kill and pause at each."""
+
+    BATCH_RECEIVED = "batch_received"
+    BATCH_ACCEPTED = "batch_accepted"
+    BATCH_ACKED = "batch_acked"
+    CLAIMED = "claimed"
+    CONVERSATIONS_LISTED = "conversations_listed"
+    CREATE_INTENDED = "create_intended"
+    CONVERSATION_CREATED = "conversation_created"
+    SESSION_SAVED = "session_saved"
+    POST_INTENDED = "post_intended"
+    QUESTION_POSTED = "question_posted"
+    READ_BACK = "read_back"
+    TURN_FINISHED = "turn_finished"
+    REPLY_PUBLISHED = "reply_published"
+    REPLY_MARKED = "reply_marked"
+
+
+class RecoveryPoints(Protocol):
+    """Told at every recovery point; does nothing in production."""
+
+    def reached(self, point: RecoveryPoint) -> None:
+        """Note that the next line is about to run."""
+        ...
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Log(Protocol):
+    """Structured logs. The event is one of the closed list in core/log_events."""
+
+    def __call__(self, event: str, /, **fields: Any) -> None:
+        """Write one line; the event's level stands in the list."""
+        ...

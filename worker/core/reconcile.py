@@ -1,0 +1,150 @@
+"""Read back an unknown outcome (PROTOCOL 6)."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+
+from worker.core.errors import AnswerUnreadable, ConversationGone, CreditsExhausted, OutcomeUnknown
+from worker.core.model import (
+    Answered,
+    Failed,
+    Halt,
+    Intent,
+    MessageListing,
+    Outcome,
+    RemoteMessage,
+    Snooze,
+    Verdict,
+)
+from worker.core.policy import CREDITS_PROBE_S, look_again_in_s
+from worker.core.ports import RecoveryPoint
+from worker.core.world import Turn
+
+
+async def read_back(turn: Turn, intent: Intent) -> Verdict | None:
+    """Return the verdict on an outstanding post, or None when it certainly was not accepted: post again."""
+    listed_at = turn.ledger_time()
+    listing = await _messages(turn, intent)
+    turn.world.points.reached(RecoveryPoint.READ_BACK)
+    candidates = await _candidates(turn, intent, listing)
+    is_settled = listed_at >= _settled_at(turn, intent)
+    for message in candidates:
+        if message.answer:
+            # Positive evidence acts at once.
+            return await accept_answer(turn, _with_number(message, listing), intent.session_id, "recovered")
+    if candidates and listed_at >= _settled_at(turn, intent, trusts_end=False):
+        return Failed(
+            AnswerUnreadable.code,
+            "the question was posted, but its answer never came",
+            message_id=candidates[0].message_id,
+            session_id=intent.session_id,
+        )
+    if candidates or not is_settled:
+        return Snooze(
+            OutcomeUnknown.code,
+            after_s=look_again_in_s(intent.looks),
+            keeps_intent=True,
+            is_look=True,
+            news=turn.heard(),
+        )
+    if turn.world.rules.on_unknown == "hold":
+        return Failed(
+            OutcomeUnknown.code, f"posted at most once, session {intent.session_id}: see what came of it"
+        )
+    turn.is_repost = True
+    return None
+
+
+async def accept_answer(turn: Turn, message: RemoteMessage, session_id: str, outcome: Outcome) -> Verdict:
+    """Return the verdict on a message with an answer, after comparing it with the agent's canned texts."""
+    canned = await turn.world.assistant.canned_texts(turn.project_id)
+    if canned.out_of_queries and message.answer == canned.out_of_queries:
+        return Halt(
+            CreditsExhausted.code,
+            CREDITS_PROBE_S,
+            burnt_message_id=message.message_id,
+            session_id=session_id,
+        )
+    fallbacks = {canned.no_answer: "no_answer", canned.agent_problem: "agent_problem"}
+    fallback = fallbacks.get(message.answer) if message.answer else None
+    message = await _numbered(turn, message, session_id)
+    return Answered(message, session_id, outcome, fallback)  # type: ignore[arg-type]
+
+
+async def _messages(turn: Turn, intent: Intent) -> MessageListing:
+    try:
+        return await turn.read(
+            lambda: turn.world.assistant.list_messages(
+                turn.project_id, intent.session_id, above=intent.baseline_message_id
+            )
+        )
+    except ConversationGone:
+        # What was posted there is gone with it; once settled, ensuring the conversation finds out the rest.
+        turn.has_heard = True
+        return MessageListing(())
+
+
+async def _candidates(turn: Turn, intent: Intent, listing: MessageListing) -> list[RemoteMessage]:
+    """Return the messages that may be this post, lowest id first."""
+    matching = [
+        message
+        for message in listing.messages
+        if message.message_id > intent.baseline_message_id
+        and message.external_id == turn.conversation.external_id
+        and evened_out(message.question) == evened_out(turn.question.text)
+    ]
+    if not matching:
+        return []
+    ids = [message.message_id for message in matching]
+    free = await turn.write(lambda: turn.world.ledger.unclaimed(intent.session_id, ids))
+    return sorted(
+        (message for message in matching if message.message_id in free),
+        key=lambda message: message.message_id,
+    )
+
+
+def evened_out(text: str) -> str:
+    """Return the text without what an API may change in passing: entities, white space, composition."""
+    return " ".join(unicodedata.normalize("NFC", html.unescape(text)).split())
+
+
+def _settled_at(turn: Turn, intent: Intent, *, trusts_end: bool = True) -> float:
+    """Return the ledger time from which a listing that lacks the post proves that it was not accepted."""
+    rules = turn.world.rules
+    wait_s = rules.list_lag_s if trusts_end and intent.has_ended else rules.settle_s
+    return intent.at + rules.send_grace_s + rules.user_timeout_s + wait_s
+
+
+def _with_number(message: RemoteMessage, listing: MessageListing) -> RemoteMessage:
+    if message.conversation_id is not None or listing.conversation_id is None:
+        return message
+    return _numbered_as(message, listing.conversation_id)
+
+
+async def _numbered(turn: Turn, message: RemoteMessage, session_id: str) -> RemoteMessage:
+    """Fill in the conversation's number where the answer lacks it: from the ledger, else from a listing."""
+    if message.conversation_id is not None:
+        return message
+    if turn.conversation.conversation_id is not None:
+        return _numbered_as(message, turn.conversation.conversation_id)
+    try:
+        listing = await turn.read(
+            lambda: turn.world.assistant.list_messages(turn.project_id, session_id, above=-1)
+        )
+    except Exception:  # noqa: BLE001 - an answer in hand is worth more than its number
+        return message
+    return _with_number(message, listing)
+
+
+def _numbered_as(message: RemoteMessage, conversation_id: int) -> RemoteMessage:
+    return RemoteMessage(
+        message_id=message.message_id,
+        question=message.question,
+        answer=message.answer,
+        external_id=message.external_id,
+        conversation_id=conversation_id,
+        citations=message.citations,
+        metadata=message.metadata,
+        created_at=message.created_at,
+    )

@@ -1,0 +1,89 @@
+"""A turn: one conversation's next question, from the claim to the verdict (PROTOCOL 3 to 7)."""
+
+from __future__ import annotations
+
+from worker.core.conversations import ensure_conversation, find_again
+from worker.core.errors import AskrelayError, AssistantError, ConversationGone, Expired, OutcomeUnknown
+from worker.core.model import Failed, Outcome, RemoteMessage, Snooze, Verdict
+from worker.core.policy import verdict_on
+from worker.core.ports import RecoveryPoint
+from worker.core.reconcile import accept_answer, read_back
+from worker.core.reply import reply_for
+from worker.core.world import LOOK_FIRST_S, Turn
+
+
+async def take_turn(turn: Turn) -> Verdict:
+    """Bring the question one step on and return how the turn ends; LeaseLost means: touch nothing."""
+    try:
+        return await _answer(turn)
+    except AskrelayError as error:
+        return await verdict_on(turn, error)
+
+
+async def _answer(turn: Turn) -> Verdict:
+    question = turn.question
+    if turn.claim.probes in {"credentials_rejected", "project_not_found"}:
+        await turn.read(lambda: turn.world.assistant.check_project(turn.project_id))
+    if question.intent is not None:
+        # In flight: its outcome is unknown, so look before anything is sent again.
+        verdict = await read_back(turn, question.intent)
+        if verdict is not None:
+            return verdict
+    elif question.expires_at is not None and turn.wall() > question.expires_at:
+        return Failed(Expired.code)
+    await ensure_conversation(turn)
+    try:
+        return await _post(turn)
+    except ConversationGone:
+        # Definite: nothing was posted. Once per turn, find out what is gone and post again.
+        await find_again(turn)
+    await ensure_conversation(turn)
+    return await _post(turn)
+
+
+async def _post(turn: Turn) -> Verdict:
+    """Commit the intent, send within the grace, and sort what comes back."""
+    world, conversation = turn.world, turn.conversation
+    session_id = turn.session_id
+    begun_at, intent = await turn.begin_post(session_id)
+    world.points.reached(RecoveryPoint.POST_INTENDED)
+    left_s = world.rules.send_grace_s - (world.clock.boottime() - begun_at)
+    if left_s <= 0:
+        # Nothing was sent. Sending now could overtake somebody who trusts the grace to be over.
+        return Snooze("send_grace", after_s=0)
+    try:
+        message: RemoteMessage = await turn.timed(
+            world.assistant.post_question(
+                turn.project_id,
+                session_id,
+                text=turn.question.text,
+                external_id=conversation.external_id,
+                lang=turn.question.lang,
+                traceparent=turn.question.traceparent,
+                connect_within_s=left_s,
+            )
+        )
+    except OutcomeUnknown as error:
+        return turn.unknown(error)
+    except AssistantError:
+        # Every other failure of a write is definite: nothing was posted, so nothing is outstanding.
+        turn.has_intent = False
+        raise
+    world.points.reached(RecoveryPoint.QUESTION_POSTED)
+    if message.message_id <= intent.baseline_message_id:
+        # The API named a message that was there before: this is no answer to our post.
+        return Snooze("outcome_unknown", after_s=LOOK_FIRST_S, keeps_intent=True)
+    outcome: Outcome = "reposted_after_unknown" if turn.is_repost else "posted"
+    return await accept_answer(turn, message, session_id, outcome)
+
+
+async def finish(turn: Turn, verdict: Verdict) -> Verdict:
+    """Record the verdict with its reply and give the lease back; hand the reply to the relay."""
+    try:
+        await turn.finish(verdict, reply_for(turn, verdict))
+    except OutcomeUnknown as error:
+        # The message answers another question: whatever this post made is still to be found.
+        verdict = turn.unknown(error)
+        await turn.finish(verdict, None)
+    turn.world.points.reached(RecoveryPoint.TURN_FINISHED)
+    return verdict

@@ -1,0 +1,212 @@
+"""What a turn works with: the ports, the rules, and what it knows so far."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from worker.core.errors import GateClosed, LedgerUnavailable, MessageClaimed, OutcomeUnknown, SettingsError
+from worker.core.model import (
+    Claim,
+    Conversation,
+    GateNews,
+    Intent,
+    OutboxReply,
+    Question,
+    Reply,
+    Snooze,
+    Verdict,
+)
+from worker.core.ports import Assistant, Clock, Ledger, Randomness, RecoveryPoints
+
+T = TypeVar("T")
+
+#: s. A turn waits for the pace within itself for this long; longer waits give the lease back, so that what
+#: waits is a row and not a coroutine.
+PACE_WAIT_S = 5.0
+#: s. Pauses between tries of a write while the ledger is away; the lease may well outlive a short outage.
+LEDGER_PAUSES_S = (0.2, 3.0)
+#: s. The first look after an unknown outcome: the API usually has the message by then.
+LOOK_FIRST_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The protocol's times, in seconds, and the operator's choices."""
+
+    #: L. A lease; renewed every third of it.
+    lease_s: float
+    #: G. From before the intent's commit to the bytes leaving.
+    send_grace_s: float
+    #: H. A request's deadline.
+    request_timeout_s: float
+    #: T_srv. An accepted post can be read by then.
+    settle_s: float
+    #: V. A created conversation can be listed by then.
+    list_lag_s: float
+    max_attempts: int
+    on_unknown: Literal["repost", "hold"]
+    #: U. Bytes that a peer has not acknowledged for this long are given up by the kernel.
+    user_timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The ports of a turn."""
+
+    ledger: Ledger
+    assistant: Assistant
+    clock: Clock
+    randomness: Randomness
+    points: RecoveryPoints
+    rules: Rules
+    #: Looks the project of a route up in today's settings.
+    project_of: Callable[[str], int | None]
+    #: Takes recorded replies to the bus.
+    publish: Callable[[OutboxReply], None]
+
+
+@dataclass(slots=True)
+class Turn:
+    """A claim being worked on. ``conversation`` follows what the turn saves."""
+
+    claim: Claim
+    world: World
+    #: BOOTTIME when the claim was in hand; the ledger's clock was read before that.
+    claimed_at: float
+    conversation: Conversation = field(init=False)
+    #: An earlier post's outcome was unknown and reading back found nothing.
+    is_repost: bool = field(init=False)
+    is_renewed: bool = False
+    #: A post is outstanding whose outcome nobody knows yet.
+    has_intent: bool = field(init=False)
+    #: s spent in calls to the API, and waiting for the gate.
+    assistant_s: float = 0.0
+    gate_wait_s: float = 0.0
+    #: The API answered something in this turn, which is news to the gate.
+    has_heard: bool = False
+
+    def __post_init__(self) -> None:
+        self.conversation = self.claim.conversation
+        self.is_repost = self.claim.question.is_repost
+        self.has_intent = self.claim.question.intent is not None
+
+    @property
+    def question(self) -> Question:
+        """The question of this turn."""
+        return self.claim.question
+
+    @property
+    def project_id(self) -> int:
+        """The conversation's project: the one it began with, else today's setting."""
+        if self.conversation.project_id is not None:
+            return self.conversation.project_id
+        project_id = self.world.project_of(self.conversation.route)
+        if project_id is None:
+            raise SettingsError("no project is set for this route")
+        return project_id
+
+    @property
+    def session_id(self) -> str:
+        """The saved session."""
+        if self.conversation.session_id is None:
+            raise AssertionError("Bug: a session is needed before it was ensured")
+        return self.conversation.session_id
+
+    def ledger_time(self) -> float:
+        """Return a time that the ledger's clock has certainly reached, in seconds."""
+        return self.claim.claimed_at + (self.world.clock.boottime() - self.claimed_at)
+
+    def wall(self) -> float:
+        """Return the epoch seconds that an event's expiry is compared with."""
+        return self.world.clock.wall()
+
+    def heard(self) -> GateNews | None:
+        """Return what the gate should hear of a turn that ends without a failure of the API."""
+        return GateNews("ok") if self.has_heard else None
+
+    async def timed(self, call: Awaitable[T]) -> T:
+        """Await a call to the API and add its time."""
+        begun = self.world.clock.boottime()
+        try:
+            result = await call
+        finally:
+            self.assistant_s += self.world.clock.boottime() - begun
+        self.has_heard = True
+        return result
+
+    async def read(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a read, once the gate has let it through."""
+        await self._through_gate(lambda: self.world.ledger.admit_read(self.claim.lease))
+        return await self.timed(call())
+
+    async def begin_post(self, session_id: str) -> tuple[float, Intent]:
+        """Commit the intent; returns the BOOTTIME from before that commit, and the intent."""
+        begun_at = 0.0
+
+        async def begin() -> Intent:
+            nonlocal begun_at
+            begun_at = self.world.clock.boottime()
+            return await self.world.ledger.begin_post(
+                self.claim.lease, self.question.number, session_id=session_id
+            )
+
+        intent = await self._through_gate(begin)
+        self.has_intent = True
+        return begun_at, intent
+
+    async def begin_create(self) -> float:
+        """Commit the intent to create; returns the BOOTTIME from before that commit."""
+        begun_at = 0.0
+
+        async def begin() -> None:
+            nonlocal begun_at
+            begun_at = self.world.clock.boottime()
+            await self.world.ledger.begin_create(self.claim.lease)
+
+        await self._through_gate(begin)
+        return begun_at
+
+    async def write(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a write to the ledger, again and again while it is away; the lease decides in the end."""
+        shortest, longest = LEDGER_PAUSES_S
+        pause_s = shortest
+        while True:
+            try:
+                return await call()
+            except LedgerUnavailable:
+                await self.world.clock.sleep(self.world.randomness.uniform(pause_s / 2, pause_s))
+                pause_s = min(pause_s * 2, longest)
+
+    async def finish(self, verdict: Verdict, reply: Reply | None) -> None:
+        """Record the verdict; OutcomeUnknown when the message turns out to answer another question."""
+        number = self.question.number
+        try:
+            recorded = await self.write(
+                lambda: self.world.ledger.finish(self.claim.lease, number, verdict, reply)
+            )
+        except MessageClaimed as error:
+            raise OutcomeUnknown("the message answers another question") from error
+        if recorded is not None:
+            self.world.publish(recorded)
+
+    def unknown(self, error: OutcomeUnknown) -> Snooze:
+        """Return the verdict on a post whose outcome is unknown: keep the intent and look soon."""
+        news = GateNews("failure") if error.is_server_error else self.heard()
+        return Snooze(
+            error.code, after_s=LOOK_FIRST_S, keeps_intent=True, has_ended=error.has_ended, news=news
+        )
+
+    async def _through_gate(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call that the gate may hold up; waits for the pace, but not for a closed gate."""
+        while True:
+            try:
+                return await self.write(call)
+            except GateClosed as closed:
+                if closed.reason != "pace" or self.gate_wait_s + closed.retry_in_s > PACE_WAIT_S:
+                    raise
+                # Jitter, so that those who wait for one place do not all ask at once.
+                pause_s = closed.retry_in_s + self.world.randomness.uniform(0, 0.05)
+                await self.world.clock.sleep(pause_s)
+                self.gate_wait_s += pause_s
