@@ -1,0 +1,1 @@
+"""The adapters do: one folder or file per thing we talk to."""

@@ -1,0 +1,24 @@
+"""The ledger: our tables on SQLite or PostgreSQL, behind a group commit."""
+
+from worker.adapters.ledger.gate import GateChange
+from worker.adapters.ledger.ledger import LedgerConfig, SqlLedger
+from worker.adapters.ledger.schema import (
+    Identity,
+    current_revision,
+    identity,
+    latest_revision,
+    prepare,
+    upgrade,
+)
+
+__all__ = [
+    "GateChange",
+    "Identity",
+    "LedgerConfig",
+    "SqlLedger",
+    "current_revision",
+    "identity",
+    "latest_revision",
+    "prepare",
+    "upgrade",
+]

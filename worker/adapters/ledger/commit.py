@@ -1,0 +1,197 @@
+"""Group commit: the loop's waiting operations run in one transaction (PROTOCOL 3).
+
+Operations are gathered while a transaction runs and go together in the next one; when nothing runs, an
+operation starts one at once. There is no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from worker.adapters.ledger.database import CommitUnknown, Database, Transaction
+from worker.core.errors import LedgerError, LedgerUnavailable
+
+#: Operations in one transaction: enough to share a commit, few enough that one culprit is found quickly.
+BATCH_OPERATIONS = 512
+#: Tries of one operation that meets deadlocks or locks held for too long, before its caller hears of it.
+LOCK_TRIES = 3
+#: s. Pause before asking again what became of a commit while the database is away.
+RESOLVE_PAUSE_S = 0.25
+#: s. After a failed connection, operations fail at once for this long instead of each trying to connect.
+CONNECT_PAUSE_S = 0.25
+
+Operation = Any
+Result = Any
+
+
+class Handler(Protocol):
+    """Runs all waiting operations of one kind; returns one result or LedgerError for each."""
+
+    def __call__(self, transaction: Transaction, operations: Sequence[Operation], /) -> Sequence[Result]:
+        """Run them."""
+        ...
+
+
+@dataclass(slots=True)
+class _Waiting:
+    operation: Operation
+    future: asyncio.Future[Any]
+
+
+class GroupCommit:
+    """One ledger thread and the operations that wait for it."""
+
+    def __init__(
+        self,
+        database: Database,
+        handlers: Mapping[type, Handler],
+        *,
+        on_state: Callable[[bool], None] = lambda _: None,
+        on_batch: Callable[[int, float], None] = lambda _size, _seconds: None,
+    ) -> None:
+        """Handlers run in the order of the mapping, which fixes the order of locks.
+
+        ``on_state`` hears on the loop that the database went away (False) or came back (True).
+        ``on_batch`` hears in the ledger thread the size and duration of each transaction.
+        """
+        self._database = database
+        self._handlers = handlers
+        self._on_state = on_state
+        self._on_batch = on_batch
+        self._waiting: list[_Waiting] = []
+        self._wake = threading.Condition()
+        self._is_stopping = False
+        self._is_up = True
+        self._next_connect_at = 0.0
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Start the thread; call it on the loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="askrelay-ledger", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Run what waits, then end the thread and close the connection."""
+        with self._wake:
+            self._is_stopping = True
+            self._wake.notify()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    async def run(self, operation: Operation) -> Result:
+        """Run one operation in the next transaction and return when it is committed."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        with self._wake:
+            if self._is_stopping:
+                raise LedgerUnavailable
+            self._waiting.append(_Waiting(operation, future))
+            self._wake.notify()
+        return await future
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting and not self._is_stopping:
+                    self._wake.wait()
+                if not self._waiting:
+                    break
+                batch, self._waiting = self._waiting[:BATCH_OPERATIONS], self._waiting[BATCH_OPERATIONS:]
+            batch = [waiting for waiting in batch if not waiting.future.cancelled()]
+            if batch:
+                self._deliver(batch, self._commit([waiting.operation for waiting in batch]))
+        self._database.close()
+
+    def _commit(self, operations: Sequence[Operation]) -> list[Result]:
+        """Return a result or an exception for each operation."""
+        if not self._database.is_connected() and time.monotonic() < self._next_connect_at:
+            return [LedgerUnavailable() for _ in operations]
+        begun = time.perf_counter()
+        try:
+            results = self._transact(operations)
+        except LedgerUnavailable:
+            self._next_connect_at = time.monotonic() + CONNECT_PAUSE_S
+            self._tell(is_up=False)
+            return [LedgerUnavailable() for _ in operations]
+        except Exception as error:  # noqa: BLE001 - whatever a statement raised belongs to its caller
+            if len(operations) == 1:
+                return [self._try_alone(operations[0], error)]
+            return [result for operation in operations for result in self._commit([operation])]
+        self._tell(is_up=True)
+        self._on_batch(len(operations), time.perf_counter() - begun)
+        return results
+
+    def _transact(self, operations: Sequence[Operation]) -> list[Result]:
+        results: list[Result] = [None] * len(operations)
+        try:
+            with self._database.transaction() as transaction:
+                for kind, handler in self._handlers.items():
+                    places = [i for i, operation in enumerate(operations) if type(operation) is kind]
+                    if places:
+                        outcome = handler(transaction, [operations[i] for i in places])
+                        for place, result in zip(places, outcome, strict=True):
+                            results[place] = result
+        except CommitUnknown as error:
+            # Running anything again could do it twice: ask the database first.
+            if not self._resolve(error.transaction_id):
+                raise LedgerUnavailable from error
+        return results
+
+    def _try_alone(self, operation: Operation, error: Exception) -> Result:
+        for _ in range(LOCK_TRIES):
+            if not _is_lock_trouble(error):
+                return error
+            try:
+                return self._transact([operation])[0]
+            except Exception as again:  # noqa: BLE001 - as above
+                error = again
+        return LedgerUnavailable() if _is_lock_trouble(error) else error
+
+    def _resolve(self, transaction_id: str) -> bool:
+        """Wait until the database says what became of a commit; its callers wait with it."""
+        self._tell(is_up=False)
+        while not self._is_stopping:
+            try:
+                was_committed = self._database.was_committed(transaction_id)
+            except (LedgerError, CommitUnknown, sa.exc.SQLAlchemyError):
+                was_committed = None
+            if was_committed is not None:
+                return was_committed
+            time.sleep(RESOLVE_PAUSE_S)
+        return False
+
+    def _deliver(self, batch: Sequence[_Waiting], results: Sequence[Result]) -> None:
+        def settle() -> None:
+            for waiting, result in zip(batch, results, strict=True):
+                if waiting.future.done():
+                    continue
+                if isinstance(result, BaseException):
+                    waiting.future.set_exception(result)
+                else:
+                    waiting.future.set_result(result)
+
+        self._call_soon(settle)
+
+    def _tell(self, *, is_up: bool) -> None:
+        if is_up is not self._is_up:
+            self._is_up = is_up
+            self._call_soon(lambda: self._on_state(is_up))
+
+    def _call_soon(self, callback: Callable[[], None]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)
+
+
+def _is_lock_trouble(error: Exception) -> bool:
+    """Tell deadlocks, lock time-outs and serialisation failures from refused statements."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return state in {"40P01", "40001", "55P03"}

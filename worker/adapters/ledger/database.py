@@ -1,0 +1,232 @@
+"""Connections to SQLite and PostgreSQL, and the ledger's clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.engine import CursorResult
+from sqlalchemy.pool import NullPool
+
+from worker.adapters.ledger.rows import Dialect
+from worker.core.errors import LedgerUnavailable
+
+#: s. How long a statement waits for a lock before the batch is taken apart (PROTOCOL 3).
+LOCK_TIMEOUT_S = 2
+#: s. SQLite: how long to wait for another process's transaction.
+SQLITE_BUSY_S = 10
+#: s. A process that is stopped in the middle of a transaction must not hold the fleet's locks for longer.
+IDLE_IN_TRANSACTION_S = 10
+#: s. A database host that vanished is noticed after this.
+TCP_USER_TIMEOUT_S = 10
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boottime() -> float:
+    """Seconds since boot, going on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """Tell this boot of the machine from every other."""
+    return _BOOT_ID.read_text().strip()
+
+
+class CommitUnknown(Exception):
+    """COMMIT was sent and no answer came."""
+
+    def __init__(self, transaction_id: str) -> None:
+        super().__init__(transaction_id)
+        self.transaction_id = transaction_id
+
+
+@dataclass(slots=True)
+class Transaction:
+    """An open transaction and the ledger's time at its beginning."""
+
+    connection: sa.Connection
+    dialect: Dialect
+    now: float
+    transaction_id: str
+
+    def run(self, statement: sa.TextClause, **parameters: Any) -> CursorResult[Any]:
+        """Execute a statement."""
+        return self.connection.execute(statement, parameters)
+
+    def rows(self, statement: sa.TextClause, **parameters: Any) -> list[Mapping[str, Any]]:
+        """Execute a statement and return its rows by column name."""
+        return cast(
+            "list[Mapping[str, Any]]", self.connection.execute(statement, parameters).mappings().all()
+        )
+
+
+class Database:
+    """One database, one connection at a time; used by one thread."""
+
+    def __init__(self, url: str) -> None:
+        self.url = sa.make_url(url)
+        self.dialect: Dialect = "sqlite" if self.url.get_backend_name() == "sqlite" else "postgresql"
+        self.engine = _sqlite_engine(self.url) if self.dialect == "sqlite" else _postgresql_engine(self.url)
+        self._connection: sa.Connection | None = None
+        self._clock_base: float | None = None
+
+    def is_connected(self) -> bool:
+        """Tell whether a connection stands."""
+        return self._connection is not None
+
+    def disconnect(self) -> None:
+        """Drop the connection, whatever state it is in."""
+        connection, self._connection = self._connection, None
+        self._clock_base = None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def close(self) -> None:
+        """Close the connection in order."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+        self.engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Run one transaction.
+
+        Raises LedgerUnavailable when nothing of it was committed because the database is away, CommitUnknown
+        when COMMIT was sent and no answer came, and SQLAlchemy's error when a statement was refused.
+        """
+        connection = self._connect()
+        try:
+            begun = connection.begin()
+            transaction = self._start(connection)
+            yield transaction
+        except BaseException as error:
+            if self._is_lost(error):
+                self.disconnect()
+                raise LedgerUnavailable from error
+            try:
+                connection.rollback()
+            except sa.exc.DBAPIError:
+                self.disconnect()
+            raise
+        try:
+            begun.commit()
+        except sa.exc.DBAPIError as error:
+            is_lost = self._is_lost(error)
+            if is_lost and self.dialect == "postgresql":
+                self.disconnect()
+                raise CommitUnknown(transaction.transaction_id) from error
+            try:
+                connection.rollback()
+            finally:
+                self.disconnect()
+            raise LedgerUnavailable from error
+
+    def was_committed(self, transaction_id: str) -> bool | None:
+        """Ask PostgreSQL what became of a transaction; None while it is still at work on it."""
+        with self.transaction() as transaction:
+            statement = sa.text("select pg_xact_status(cast(:id as xid8))")
+            status = transaction.run(statement, id=transaction_id).scalar()
+        return None if status == "in progress" else status == "committed"
+
+    def _connect(self) -> sa.Connection:
+        if self._connection is None:
+            try:
+                self._connection = self.engine.connect()
+            except sa.exc.DBAPIError as error:
+                raise LedgerUnavailable from error
+        return self._connection
+
+    def _start(self, connection: sa.Connection) -> Transaction:
+        if self.dialect == "postgresql":
+            now, transaction_id = connection.execute(_POSTGRESQL_START).one()
+            return Transaction(connection, self.dialect, float(now), str(transaction_id))
+        return Transaction(connection, self.dialect, self._sqlite_now(connection), "")
+
+    def _sqlite_now(self, connection: sa.Connection) -> float:
+        """Return clock_base + BOOTTIME. After a reboot every lease has expired and the base is taken anew."""
+        if self._clock_base is None:
+            if not sa.inspect(connection).has_table("identity"):
+                return time.time()
+            row = connection.execute(sa.text("select boot_id, clock_base from identity")).one_or_none()
+            if row is None:
+                return time.time()
+            this_boot = boot_id()
+            if row.boot_id == this_boot and row.clock_base is not None:
+                self._clock_base = float(row.clock_base)
+            else:
+                self._clock_base = time.time() - boottime()
+                connection.execute(
+                    sa.text("update identity set boot_id = :boot, clock_base = :base"),
+                    {"boot": this_boot, "base": self._clock_base},
+                )
+                connection.execute(
+                    sa.text(
+                        "update conversations set lease_until = 0, owner = null, due_at = :now"
+                        " where lease_until > 0"
+                    ),
+                    {"now": self._clock_base + boottime()},
+                )
+        return self._clock_base + boottime()
+
+    def _is_lost(self, error: BaseException) -> bool:
+        """Tell whether the database is away, as against having refused a statement."""
+        if not isinstance(error, sa.exc.DBAPIError):
+            return False
+        if error.connection_invalidated:
+            return True
+        if self.dialect == "sqlite":
+            # Locked, full, unreadable: away. A statement that does not fit the tables is a mistake of ours.
+            is_mistake = str(error.orig).startswith(("no such", "near ", "incomplete input"))
+            return isinstance(error, sa.exc.OperationalError) and not is_mistake
+        # 57P0x shut down or starting, 53xxx out of resources, 25P03 idle in transaction, 08xxx connection.
+        state = getattr(error.orig, "sqlstate", None)
+        if state is None:
+            return isinstance(error, sa.exc.OperationalError)
+        return state.startswith(("08", "53", "57P")) or state in {"25P03", "25006"}
+
+
+_POSTGRESQL_START = sa.text("select extract(epoch from clock_timestamp()), pg_current_xact_id()")
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(
+        url,
+        poolclass=NullPool,
+        connect_args={"timeout": SQLITE_BUSY_S, "isolation_level": None, "cached_statements": 256},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _: Any) -> None:
+        # FULL: a commit that returned is on the disk (PROTOCOL A5).
+        for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on"):
+            connection.execute(f"pragma {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # IMMEDIATE: two processes that both read first and write later would deadlock.
+        connection.exec_driver_sql("begin immediate")
+
+    return engine
+
+
+def _postgresql_engine(url: sa.URL) -> sa.Engine:
+    options = (
+        f"-c lock_timeout={LOCK_TIMEOUT_S}s -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_S}s"
+    )
+    defaults: dict[str, Any] = {
+        "connect_timeout": 5,
+        "tcp_user_timeout": TCP_USER_TIMEOUT_S * 1000,
+        "application_name": "askrelay",
+        "options": options,
+    }
+    if "options" in url.query:
+        defaults["options"] = f"{url.query['options']} {options}"
+    return sa.create_engine(url, poolclass=NullPool, connect_args=defaults)

@@ -1,0 +1,202 @@
+"""Accepting questions: each event once, in arrival order (PROTOCOL 2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from worker.adapters.ledger.database import Transaction
+from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.core.model import Acceptance, AcceptedQuestion, external_id_of
+
+#: s. Repeats of a finished question within this time publish its reply once.
+REPEAT_WINDOW_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Accept a batch."""
+
+    questions: Sequence[AcceptedQuestion]
+
+
+class IntakeStatements:
+    """The statements, once per dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        contacts = rows_from(
+            dialect, key="text", route="text", contact_id="text", thread_id="text", external_id="text"
+        )
+        events = rows_from(
+            dialect,
+            event_hash="text",
+            data_hash="text",
+            source="text",
+            event_id="text",
+            reply_id="text",
+            key="text",
+            content="text",
+            expires_at="float",
+            is_redelivered="bool",
+        )
+        keys = rows_from(dialect, key="text")
+        hashes = rows_from(dialect, event_hash="text")
+        numbers = rows_from(dialect, number="int")
+        for_update = " for update" if dialect == "postgresql" else ""
+        self.add_conversations = sa.text(
+            "insert into conversations (key, route, contact_id, thread_id, external_id, created_at)"
+            f" select r.key, r.route, r.contact_id, r.thread_id, r.external_id, :now from {contacts}"
+            " where true order by r.ord on conflict (key) do nothing"
+        )
+        # Locked before the questions go in: the end of a turn that looks for more must not miss them.
+        self.lock_conversations = sa.text(
+            f"select number from conversations where key in (select r.key from {keys})"
+            f" order by number{for_update}"
+        )
+        self.add_questions = sa.text(
+            "insert into questions (event_hash, data_hash, source, event_id, reply_id, conversation, content,"
+            " expires_at, is_redelivered, received_at)"
+            " select r.event_hash, r.data_hash, r.source, r.event_id, r.reply_id, c.number, r.content,"
+            f" r.expires_at, r.is_redelivered, :now from {events} join conversations c on c.key = r.key"
+            " where not exists (select 1 from erased e where e.event_hash = r.event_hash)"
+            " order by r.ord on conflict (event_hash) do nothing returning event_hash, conversation"
+        )
+        self.make_due = sa.text(
+            "update conversations set due_at = :now where due_at is null"
+            f" and number in (select r.number from {numbers})"
+        )
+        self.find_repeats = sa.text(
+            "select q.event_hash, q.data_hash, q.state, q.number from questions q"
+            f" where q.event_hash in (select r.event_hash from {hashes})"
+        )
+        self.repeat_replies = sa.text(
+            "update replies set state = 'waiting', due_at = :now, owner = null, tries = 0"
+            " where state = 'published' and published_at < :before and number in"
+            f" (select max(p.number) from replies p where p.question in (select r.number from {numbers})"
+            " group by p.question)"
+        )
+
+
+def accept(
+    statements: IntakeStatements, transaction: Transaction, operations: Sequence[Accept]
+) -> list[list[Acceptance]]:
+    """Write each question once and say what became of each."""
+    questions = [question for operation in operations for question in operation.questions]
+    fresh = _insert(statements, transaction, questions)
+    repeats = [question for question in questions if question.event_hash not in fresh]
+    known = _known(statements, transaction, repeats + [q for q in questions if q.event_hash in fresh])
+    results = iter(_judge(questions, fresh, known))
+    finished = sorted(
+        {
+            number
+            for question in repeats
+            if (row := known.get(question.event_hash)) is not None
+            and (number := row.finished_number(question)) is not None
+        }
+    )
+    if finished:
+        transaction.run(
+            statements.repeat_replies,
+            rows=as_rows([(number,) for number in finished]),
+            now=transaction.now,
+            before=transaction.now - REPEAT_WINDOW_S,
+        )
+    return [[next(results) for _ in operation.questions] for operation in operations]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    data_hash: str
+    state: str
+    number: int
+
+    def finished_number(self, question: AcceptedQuestion) -> int | None:
+        is_repeat = self.data_hash == question.data_hash and self.state in {"answered", "failed"}
+        return self.number if is_repeat else None
+
+
+def _insert(
+    statements: IntakeStatements, transaction: Transaction, questions: Sequence[AcceptedQuestion]
+) -> set[str]:
+    contacts = {
+        question.conversation_key: (
+            question.conversation_key,
+            question.route,
+            question.contact_id,
+            question.thread_id,
+            external_id_of(question.contact_id),
+        )
+        for question in questions
+    }
+    transaction.run(statements.add_conversations, rows=as_rows(list(contacts.values())), now=transaction.now)
+    transaction.run(statements.lock_conversations, rows=as_rows([(key,) for key in contacts]))
+    events = [
+        (
+            question.event_hash,
+            question.data_hash,
+            question.source,
+            question.event_id,
+            question.reply_id,
+            question.conversation_key,
+            _content(question),
+            question.expires_at,
+            question.is_redelivered,
+        )
+        for question in questions
+    ]
+    added = transaction.rows(statements.add_questions, rows=as_rows(events), now=transaction.now)
+    if added:
+        numbers = sorted({row["conversation"] for row in added})
+        transaction.run(
+            statements.make_due, rows=as_rows([(number,) for number in numbers]), now=transaction.now
+        )
+    return {row["event_hash"] for row in added}
+
+
+def _known(
+    statements: IntakeStatements, transaction: Transaction, repeats: Sequence[AcceptedQuestion]
+) -> dict[str, _Known]:
+    hashes = {question.event_hash for question in repeats}
+    if not hashes:
+        return {}
+    rows = transaction.rows(statements.find_repeats, rows=as_rows([(value,) for value in hashes]))
+    return {row["event_hash"]: _Known(row["data_hash"], row["state"], row["number"]) for row in rows}
+
+
+def _judge(
+    questions: Sequence[AcceptedQuestion], fresh: set[str], known: dict[str, _Known]
+) -> list[Acceptance]:
+    results = []
+    unseen = set(fresh)
+    for question in questions:
+        row = known.get(question.event_hash)
+        if question.event_hash in unseen:
+            unseen.remove(question.event_hash)
+            results.append(Acceptance("new"))
+        elif row is None:
+            results.append(Acceptance("erased"))
+        elif row.data_hash != question.data_hash:
+            results.append(Acceptance("conflict"))
+        elif row.state in {"answered", "failed"}:
+            results.append(Acceptance("repeat_finished"))
+        else:
+            results.append(Acceptance("repeat_unfinished"))
+    return results
+
+
+def _content(question: AcceptedQuestion) -> str:
+    """Everything of the event that only the turn needs. ASCII, so that NUL stays an escape."""
+    return json.dumps(
+        {
+            "question": question.text,
+            "lang": question.lang,
+            "metadata": question.metadata,
+            "time": question.asked_at,
+            "traceparent": question.traceparent,
+            "tracestate": question.tracestate,
+        },
+        separators=(",", ":"),
+    )

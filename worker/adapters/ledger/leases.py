@@ -1,0 +1,239 @@
+"""Leases: taking turns, prolonging, giving back (PROTOCOL 3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from worker.adapters.ledger.database import Transaction
+from worker.adapters.ledger.gate import GateRow
+from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.core.model import Claim, Claims, Conversation, Intent, Lease, Question
+
+
+@dataclass(frozen=True, slots=True)
+class TakeTurns:
+    """Claim up to ``limit`` conversations."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Prolong leases."""
+
+    leases: Sequence[Lease]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give leases back with their intents."""
+
+    leases: Sequence[Lease]
+
+
+class LeaseStatements:
+    """The statements, once per dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        leases = rows_from(dialect, number="int", token="int")  # noqa: S106 - a fencing token
+        numbers = rows_from(dialect, number="int")
+        skip_locked = " for update skip locked" if dialect == "postgresql" else ""
+        for_update = " for update of c" if dialect == "postgresql" else ""
+        self.lock_due = sa.text(
+            "select number, owner from conversations where due_at <= :now and lease_until <= :now"
+            f" order by due_at, number limit :limit{skip_locked}"
+        )
+        # A statement of its own, after the locks: one for all would read rows as they were before them.
+        # In flight first, then the lowest arrival number.
+        open_question = (
+            "select q.number from questions q where q.conversation = c.number and q.state = '{}'"
+            " order by q.number limit 1"
+        )
+        self.next_questions = sa.text(
+            "select * from questions where number in (select coalesce("
+            f"({open_question.format('posting')}), ({open_question.format('waiting')}))"
+            f" from conversations c where c.number in (select r.number from {numbers}))"
+        )
+        self.lease = sa.text(
+            "update conversations set lease_token = lease_token + 1, owner = :owner,"
+            " lease_until = :until, due_at = :until"
+            f" where number in (select r.number from {numbers}) returning *"
+        )
+        self.clear_due = sa.text(
+            "update conversations set due_at = null, lease_until = 0, owner = null"
+            f" where number in (select r.number from {numbers})"
+        )
+        self.count_expired = sa.text(
+            "update questions set expired_leases = expired_leases + 1"
+            f" where number in (select r.number from {numbers})"
+        )
+        self.next_due = sa.text(
+            "select min(due_at) from conversations where due_at > :now and (owner is null or owner <> :owner)"
+        )
+        self.lock_leases = sa.text(
+            f"select c.number from {leases} join conversations c on c.number = r.number"
+            f" and c.lease_token = r.token and c.owner = :owner order by c.number{for_update}"
+        )
+        self.renew = sa.text(
+            "update conversations set lease_until = :until, due_at = :until"
+            f" where number in (select r.number from {numbers})"
+        )
+        self.release = sa.text(
+            "update conversations set lease_until = 0, owner = null, due_at = :now"
+            f" where number in (select r.number from {numbers})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """Who this process is to the ledger, and for how long it holds what it claims."""
+
+    statements: LeaseStatements
+    owner: str
+    lease_s: float
+    gate: GateRow
+
+    def lock(self, transaction: Transaction, leases: Sequence[Lease]) -> set[int]:
+        """Lock the conversations of those leases that still hold, and return their numbers."""
+        rows = as_rows([(lease.conversation, lease.token) for lease in leases])
+        found = transaction.rows(self.statements.lock_leases, rows=rows, owner=self.owner)
+        return {row["number"] for row in found}
+
+    def take_turns(self, transaction: Transaction, operations: Sequence[TakeTurns]) -> list[Claims]:
+        """Claim for each operation in turn."""
+        return [self._claim(transaction, operation.limit) for operation in operations]
+
+    def renew(self, transaction: Transaction, operations: Sequence[Renew]) -> list[set[Lease]]:
+        """Prolong; a lease that expired but that nobody took is still ours."""
+        leases = [lease for operation in operations for lease in operation.leases]
+        held = self.lock(transaction, leases)
+        transaction.run(
+            self.statements.renew,
+            rows=as_rows([(number,) for number in sorted(held)]),
+            until=transaction.now + self.lease_s,
+        )
+        return [
+            {lease for lease in operation.leases if lease.conversation not in held}
+            for operation in operations
+        ]
+
+    def release(self, transaction: Transaction, operations: Sequence[Release]) -> list[None]:
+        """Give back what is still ours, due at once."""
+        leases = [lease for operation in operations for lease in operation.leases]
+        held = self.lock(transaction, leases)
+        transaction.run(
+            self.statements.release,
+            rows=as_rows([(number,) for number in sorted(held)]),
+            now=transaction.now,
+        )
+        return [None for _ in operations]
+
+    def _claim(self, transaction: Transaction, limit: int) -> Claims:
+        now = transaction.now
+        admission = self.gate.turns(transaction, limit)
+        if not admission.count:
+            retry_in_s = None if admission.retry_in_s == float("inf") else admission.retry_in_s
+            return Claims((), retry_in_s, has_more=False, closed=admission.reason)
+        due = transaction.rows(self.statements.lock_due, now=now, limit=admission.count)
+        turns = self._lease(transaction, due, probes=admission.probes) if due else ()
+        has_more = len(due) == admission.count and not admission.probes
+        if has_more:
+            return Claims(turns, None, has_more=True)
+        next_due = transaction.run(self.statements.next_due, now=now, owner=self.owner).scalar()
+        return Claims(turns, None if next_due is None else next_due - now, has_more=False)
+
+    def _lease(
+        self, transaction: Transaction, due: Sequence[Mapping[str, Any]], *, probes: str | None
+    ) -> tuple[Claim, ...]:
+        rows = as_rows([(row["number"],) for row in due])
+        questions = {
+            row["conversation"]: row for row in transaction.rows(self.statements.next_questions, rows=rows)
+        }
+        idle = [(row["number"],) for row in due if row["number"] not in questions]
+        if idle:
+            transaction.run(self.statements.clear_due, rows=as_rows(idle))
+        # A lease that was given back in order has no owner any more.
+        expired = [
+            (questions[row["number"]]["number"],)
+            for row in due
+            if row["owner"] is not None and row["number"] in questions
+        ]
+        if expired:
+            transaction.run(self.statements.count_expired, rows=as_rows(expired))
+        leased = transaction.rows(
+            self.statements.lease,
+            rows=as_rows([(number,) for number in questions]),
+            owner=self.owner,
+            until=transaction.now + self.lease_s,
+        )
+        by_number = {row["number"]: row for row in leased}
+        order = [row["number"] for row in due if row["number"] in by_number]
+        if probes and order:
+            self.gate.hold_probe(transaction, order[0])
+        return tuple(
+            Claim(
+                Lease(number, by_number[number]["lease_token"]),
+                conversation_of(by_number[number]),
+                question_of(questions[number], is_expired=(questions[number]["number"],) in expired),
+                transaction.now,
+                probes,
+            )
+            for number in order
+        )
+
+
+def conversation_of(row: Mapping[str, Any]) -> Conversation:
+    """Read a row of conversations."""
+    return Conversation(
+        number=row["number"],
+        route=row["route"],
+        contact_id=row["contact_id"],
+        thread_id=row["thread_id"],
+        external_id=row["external_id"],
+        project_id=row["project_id"],
+        session_id=row["session_id"],
+        conversation_id=row["conversation_id"],
+        highest_message_id=row["highest_message_id"],
+        create_intent_at=row["create_intent_at"],
+        forgotten_session_ids=tuple(json.loads(row["forgotten_session_ids"])),
+        epoch=row["epoch"],
+    )
+
+
+def question_of(row: Mapping[str, Any], *, is_expired: bool = False) -> Question:
+    """Read a row of questions; ``is_expired`` adds the lease whose end was just counted."""
+    content = json.loads(row["content"])
+    intent = None
+    if row["state"] == "posting":
+        intent = Intent(
+            at=row["intent_at"],
+            session_id=row["intent_session_id"],
+            baseline_message_id=row["baseline_message_id"],
+            looks=row["looks"],
+            has_ended=bool(row["has_ended"]),
+        )
+    return Question(
+        number=row["number"],
+        source=row["source"],
+        event_id=row["event_id"],
+        reply_id=row["reply_id"],
+        text=content["question"],
+        lang=content["lang"],
+        metadata=content["metadata"],
+        asked_at=content["time"],
+        received_at=row["received_at"],
+        expires_at=row["expires_at"],
+        traceparent=content["traceparent"],
+        tracestate=content["tracestate"],
+        attempts=row["attempts"],
+        posts=row["posts"],
+        is_redelivered=bool(row["is_redelivered"]),
+        intent=intent,
+        is_repost=row["outcome"] is not None,
+        expired_leases=row["expired_leases"] + int(is_expired),
+    )

@@ -1,0 +1,240 @@
+"""The ledger port on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from worker.adapters.ledger.commit import GroupCommit
+from worker.adapters.ledger.database import Database
+from worker.adapters.ledger.gate import GateChange, GateRow
+from worker.adapters.ledger.intake import Accept, IntakeStatements, accept
+from worker.adapters.ledger.leases import Leases, LeaseStatements, Release, Renew, TakeTurns
+from worker.adapters.ledger.outbox import (
+    MarkPublished,
+    MarkUnpublished,
+    Outbox,
+    OutboxStatements,
+    TakeReplies,
+)
+from worker.adapters.ledger.retention import DAY_S, Retention, RetentionStatements, Sweep
+from worker.adapters.ledger.sessions import (
+    AdmitRead,
+    BeginCreate,
+    CancelCreate,
+    ForgetSession,
+    SaveSession,
+    SetProject,
+    admit_reads,
+    change_sessions,
+)
+from worker.adapters.ledger.turns import (
+    BeginPost,
+    Finish,
+    Report,
+    Turns,
+    TurnStatements,
+    Unclaimed,
+    unclaimed,
+)
+from worker.core.errors import MessageClaimed
+from worker.core.gate import Pace
+from worker.core.model import (
+    Acceptance,
+    AcceptedQuestion,
+    Claims,
+    GateNews,
+    Intent,
+    Lease,
+    OutboxReply,
+    Reply,
+    Verdict,
+)
+from worker.core.ports import Swept
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerConfig:
+    """What the ledger needs to know. Durations in seconds."""
+
+    url: str
+    worker_id: str
+    version: str
+    #: Fingerprint of the API key: the gate's row.
+    gate_key: str
+    pace: Pace
+    lease_s: float
+    request_timeout_s: float
+    keep_days: float
+    dedup_days: float
+
+
+class SqlLedger:
+    """Implements worker.core.ports.Ledger. Use ``start`` on the loop and ``stop`` at the end."""
+
+    def __init__(
+        self,
+        config: LedgerConfig,
+        *,
+        on_gate_change: Callable[[GateChange], None] = lambda _: None,
+        on_state: Callable[[bool], None] = lambda _: None,
+        on_batch: Callable[[int, float], None] = lambda _size, _seconds: None,
+    ) -> None:
+        """``on_gate_change`` and ``on_batch`` are called in the ledger thread, ``on_state`` on the loop."""
+        database = Database(config.url)
+        dialect = database.dialect
+        gate = GateRow(
+            dialect,
+            key=config.gate_key,
+            pace=config.pace,
+            request_timeout_s=config.request_timeout_s,
+            on_change=on_gate_change,
+        )
+        leases = Leases(LeaseStatements(dialect), config.worker_id, config.lease_s, gate)
+        turns = Turns(TurnStatements(dialect), leases)
+        outbox = Outbox(OutboxStatements(dialect), config.worker_id)
+        retention = Retention(
+            RetentionStatements(dialect),
+            config.worker_id,
+            config.version,
+            config.keep_days * DAY_S,
+            config.dedup_days * DAY_S,
+        )
+        sessions = partial(change_sessions, leases)
+        # The order of locks: conversations of our own turns, then intake's, then the outbox; claims come
+        # last, so that they see what the same transaction made due.
+        handlers: dict[type, Any] = {
+            Renew: leases.renew,
+            SetProject: sessions,
+            BeginCreate: sessions,
+            CancelCreate: sessions,
+            SaveSession: sessions,
+            ForgetSession: sessions,
+            AdmitRead: partial(admit_reads, leases),
+            Unclaimed: unclaimed,
+            Finish: turns.finish,
+            BeginPost: turns.begin_posts,
+            Report: turns.report,
+            Release: leases.release,
+            Accept: partial(accept, IntakeStatements(dialect)),
+            MarkPublished: outbox.mark_published,
+            MarkUnpublished: outbox.mark_unpublished,
+            TakeReplies: outbox.take,
+            Sweep: retention.sweep,
+            TakeTurns: leases.take_turns,
+        }
+        self._commit = GroupCommit(database, handlers, on_state=on_state, on_batch=on_batch)
+
+    def start(self) -> None:
+        """Start the ledger thread; call it on the loop."""
+        self._commit.start()
+
+    async def stop(self) -> None:
+        """Finish what waits and close."""
+        await self._commit.stop()
+
+    async def _run(self, operation: object) -> Any:
+        result = await self._commit.run(operation)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    async def accept(self, questions: Sequence[AcceptedQuestion]) -> list[Acceptance]:
+        """Accept a batch; a row the database refuses is found by halving."""
+        if not questions:
+            return []
+        try:
+            accepted: list[Acceptance] = await self._run(Accept(questions))
+        except (sa.exc.StatementError, ValueError, OverflowError):
+            if len(questions) == 1:
+                return [Acceptance("refused")]
+            half = len(questions) // 2
+            return [*await self.accept(questions[:half]), *await self.accept(questions[half:])]
+        return accepted
+
+    async def claim(self, limit: int) -> Claims:
+        """See the port."""
+        claims: Claims = await self._run(TakeTurns(limit))
+        return claims
+
+    async def renew(self, leases: Sequence[Lease]) -> set[Lease]:
+        """See the port."""
+        lost: set[Lease] = await self._run(Renew(leases))
+        return lost
+
+    async def set_project(self, lease: Lease, project_id: int) -> None:
+        """See the port."""
+        await self._run(SetProject(lease, project_id))
+
+    async def begin_create(self, lease: Lease) -> None:
+        """See the port."""
+        await self._run(BeginCreate(lease))
+
+    async def cancel_create(self, lease: Lease) -> None:
+        """See the port."""
+        await self._run(CancelCreate(lease))
+
+    async def save_session(
+        self, lease: Lease, *, session_id: str, conversation_id: int | None, highest_message_id: int
+    ) -> None:
+        """See the port."""
+        await self._run(SaveSession(lease, session_id, conversation_id, highest_message_id))
+
+    async def forget_session(self, lease: Lease) -> None:
+        """See the port."""
+        await self._run(ForgetSession(lease))
+
+    async def begin_post(self, lease: Lease, question: int, *, session_id: str) -> Intent:
+        """See the port."""
+        intent: Intent = await self._run(BeginPost(lease, question, session_id))
+        return intent
+
+    async def admit_read(self, lease: Lease | None = None) -> None:
+        """See the port."""
+        await self._run(AdmitRead(lease))
+
+    async def unclaimed(self, session_id: str, message_ids: Sequence[int]) -> set[int]:
+        """See the port."""
+        found: set[int] = await self._run(Unclaimed(session_id, message_ids))
+        return found
+
+    async def finish(
+        self, lease: Lease, question: int, verdict: Verdict, reply: Reply | None
+    ) -> OutboxReply | None:
+        """See the port. The unique index on (session, message) refuses a second claim of a message."""
+        try:
+            published: OutboxReply | None = await self._run(Finish(lease, question, verdict, reply))
+        except sa.exc.IntegrityError as error:
+            raise MessageClaimed from error
+        return published
+
+    async def report(self, news: GateNews, lease: Lease | None = None) -> None:
+        """See the port."""
+        await self._run(Report(news, lease))
+
+    async def take_replies(self, limit: int) -> tuple[list[OutboxReply], float | None]:
+        """See the port."""
+        taken: tuple[list[OutboxReply], float | None] = await self._run(TakeReplies(limit))
+        return taken
+
+    async def mark_published(self, numbers: Sequence[int]) -> list[OutboxReply]:
+        """See the port."""
+        behind: list[OutboxReply] = await self._run(MarkPublished(numbers))
+        return behind
+
+    async def mark_unpublished(self, numbers: Sequence[int], reason: str) -> None:
+        """See the port."""
+        await self._run(MarkUnpublished(numbers, reason))
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """See the port."""
+        await self._run(Release(leases))
+
+    async def sweep(self) -> Swept:
+        """See the port."""
+        swept: Swept = await self._run(Sweep())
+        return swept

@@ -1,0 +1,190 @@
+"""The first tables."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_table(
+        "conversations",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("route", sa.Text(), nullable=False),
+        sa.Column("contact_id", sa.Text(), nullable=False),
+        sa.Column("thread_id", sa.Text(), nullable=True),
+        sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("project_id", sa.BigInteger(), nullable=True),
+        sa.Column("session_id", sa.Text(), nullable=True),
+        sa.Column("conversation_id", sa.BigInteger(), nullable=True),
+        sa.Column("highest_message_id", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("create_intent_at", sa.Double(), nullable=True),
+        sa.Column("forgotten_session_ids", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("epoch", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("lease_token", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("lease_until", sa.Double(), server_default="0", nullable=False),
+        sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("due_at", sa.Double(), nullable=True),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("key"),
+    )
+    op.create_index(
+        "conversations_due",
+        "conversations",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "conversations_leased",
+        "conversations",
+        ["lease_until"],
+        unique=False,
+        postgresql_where=sa.text("lease_until > 0"),
+        sqlite_where=sa.text("lease_until > 0"),
+    )
+    op.create_table(
+        "erased",
+        sa.Column("event_hash", sa.Text(), nullable=False),
+        sa.Column("finished_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("event_hash"),
+    )
+    op.create_index("erased_finished", "erased", ["finished_at"], unique=False)
+    op.create_table(
+        "gates",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("closed_until", sa.Double(), server_default="0", nullable=False),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("probe", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("buckets", sa.Text(), server_default="{}", nullable=False),
+        sa.PrimaryKeyConstraint("key"),
+    )
+    op.create_table(
+        "identity",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("ledger_id", sa.Text(), nullable=False),
+        sa.Column("log_key", sa.Text(), nullable=False),
+        sa.Column("boot_id", sa.Text(), nullable=True),
+        sa.Column("clock_base", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "questions",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("event_hash", sa.Text(), nullable=False),
+        sa.Column("data_hash", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("reply_id", sa.Text(), nullable=False),
+        sa.Column("conversation", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("state", sa.Text(), server_default="waiting", nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.Double(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=True),
+        sa.Column("is_redelivered", sa.Boolean(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("posts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("expired_leases", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("intent_at", sa.Double(), nullable=True),
+        sa.Column("intent_session_id", sa.Text(), nullable=True),
+        sa.Column("baseline_message_id", sa.BigInteger(), nullable=True),
+        sa.Column("looks", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("has_ended", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("session_id", sa.Text(), nullable=True),
+        sa.Column("message_id", sa.BigInteger(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=True),
+        sa.Column("finished_at", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("event_hash"),
+    )
+    op.create_index(
+        "questions_finished",
+        "questions",
+        ["finished_at"],
+        unique=False,
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+    )
+    op.create_index(
+        "questions_message",
+        "questions",
+        ["session_id", "message_id"],
+        unique=True,
+        postgresql_where=sa.text("message_id is not null"),
+        sqlite_where=sa.text("message_id is not null"),
+    )
+    op.create_index(
+        "questions_open",
+        "questions",
+        ["conversation", "state", "number"],
+        unique=False,
+        postgresql_where=sa.text("state in ('waiting', 'posting')"),
+        sqlite_where=sa.text("state in ('waiting', 'posting')"),
+    )
+    op.create_index(
+        "questions_posting",
+        "questions",
+        ["intent_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'posting'"),
+        sqlite_where=sa.text("state = 'posting'"),
+    )
+    op.create_table(
+        "replies",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("question", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("conversation", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("headers", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), server_default="waiting", nullable=False),
+        sa.Column("owner", sa.Text(), nullable=True),
+        sa.Column("due_at", sa.Double(), nullable=True),
+        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("recorded_at", sa.Double(), nullable=False),
+        sa.Column("published_at", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_index(
+        "replies_due",
+        "replies",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index("replies_question", "replies", ["question"], unique=False)
+    op.create_index(
+        "replies_unpublished",
+        "replies",
+        ["conversation", "number"],
+        unique=False,
+        postgresql_where=sa.text("state <> 'published'"),
+        sqlite_where=sa.text("state <> 'published'"),
+    )
+    op.create_table(
+        "workers",
+        sa.Column("worker_id", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.Double(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("worker_id"),
+    )

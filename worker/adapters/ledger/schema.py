@@ -1,0 +1,116 @@
+"""The ledger's revision: reading it, and bringing it up to date with Alembic."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from worker.adapters.ledger.database import Database
+from worker.core.errors import LedgerUnavailable, SettingsError
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a ledger is."""
+
+    ledger_id: str
+    log_key: str
+
+
+def latest_revision() -> str:
+    """Return the revision this program was written for."""
+    return str(ScriptDirectory(str(_MIGRATIONS)).get_current_head())
+
+
+def current_revision(url: str) -> str | None:
+    """Return the revision of the ledger at this URL; None when it has no tables."""
+    database = Database(url)
+    try:
+        with database.transaction() as transaction:
+            revision: str | None = MigrationContext.configure(transaction.connection).get_current_revision()
+            return revision
+    finally:
+        database.close()
+
+
+def upgrade(url: str) -> str:
+    """Bring the ledger up to date and return its revision. Safe to run from several processes at once."""
+    database = Database(url)
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    try:
+        with database.transaction() as transaction:
+            connection = transaction.connection
+            if database.dialect == "postgresql":
+                # One migration at a time; the others wait here and then find nothing to do.
+                connection.execute(sa.text("set local lock_timeout = 0"))
+                connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('askrelay upgrade'))"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.execute(
+                sa.text(
+                    "insert into identity (id, ledger_id, log_key) values (1, :ledger_id, :log_key)"
+                    " on conflict (id) do nothing"
+                ),
+                {"ledger_id": str(uuid.uuid4()), "log_key": secrets.token_hex(32)},
+            )
+    finally:
+        database.close()
+    return latest_revision()
+
+
+def identity(url: str) -> Identity:
+    """Return who the ledger at this URL is."""
+    database = Database(url)
+    try:
+        with database.transaction() as transaction:
+            row = transaction.rows(sa.text("select ledger_id, log_key from identity"))[0]
+            return Identity(row["ledger_id"], row["log_key"])
+    finally:
+        database.close()
+
+
+def prepare(url: str) -> Identity:
+    """Make the ledger ready for ``run``: SQLite is migrated, PostgreSQL has to be up to date already.
+
+    One newer revision is accepted, so that the old workers go on during a rolling deploy.
+    Raises SettingsError with the command to run, or LedgerUnavailable.
+    """
+    revision = current_revision(url)
+    latest = latest_revision()
+    is_sqlite = sa.make_url(url).get_backend_name() == "sqlite"
+    known = {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
+    if revision is not None and revision not in known and int(revision[:4]) != int(latest[:4]) + 1:
+        raise SettingsError(
+            f"the ledger is at revision {revision}, which is newer than this program knows ({latest})."
+            " Install a newer askrelay."
+        )
+    if revision is None or (revision in known and revision != latest):
+        if not is_sqlite:
+            raise SettingsError(
+                f"the ledger is at revision {revision or 'none'}, this program needs {latest}."
+                " Run: askrelay db upgrade"
+            )
+        upgrade(url)
+    return identity(url)
+
+
+__all__ = [
+    "Identity",
+    "LedgerUnavailable",
+    "current_revision",
+    "identity",
+    "latest_revision",
+    "prepare",
+    "upgrade",
+]

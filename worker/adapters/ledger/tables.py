@@ -1,0 +1,202 @@
+"""The tables of the ledger. Times are the ledger's own clock, in epoch seconds."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+#: SQLite numbers rows by itself only for INTEGER keys.
+Number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Time: sa.Double[float] = sa.Double()
+
+#: One row: who this ledger is.
+identity = sa.Table(
+    "identity",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("ledger_id", sa.Text, nullable=False),
+    # Keys the contact hash in the logs when the settings name no key.
+    sa.Column("log_key", sa.Text, nullable=False),
+    # SQLite: the boot during which clock_base was taken; leases of another boot have expired.
+    sa.Column("boot_id", sa.Text),
+    # SQLite: ledger time = clock_base + BOOTTIME, so that a step of the wall clock moves nothing.
+    sa.Column("clock_base", Time),
+)
+
+#: One row per (route, contact, thread): the unit of order and of the lease.
+conversations = sa.Table(
+    "conversations",
+    metadata,
+    sa.Column("number", Number, primary_key=True, autoincrement=True),
+    # Hash of (route, contact, thread).
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("route", sa.Text, nullable=False),
+    sa.Column("contact_id", sa.Text, nullable=False),
+    sa.Column("thread_id", sa.Text),
+    sa.Column("external_id", sa.Text, nullable=False),
+    sa.Column("project_id", sa.BigInteger),
+    sa.Column("session_id", sa.Text),
+    sa.Column("conversation_id", sa.BigInteger),
+    sa.Column("highest_message_id", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("create_intent_at", Time),
+    # JSON array.
+    sa.Column("forgotten_session_ids", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("lease_token", sa.BigInteger, nullable=False, server_default="0"),
+    # 0 while nobody holds it.
+    sa.Column("lease_until", Time, nullable=False, server_default="0"),
+    sa.Column("owner", sa.Text),
+    # When its next question may be claimed: since when it is ready, or until when it is snoozed or leased.
+    # Null while nothing waits.
+    sa.Column("due_at", Time),
+    sa.Column("created_at", Time, nullable=False),
+)
+sa.Index(
+    "conversations_due",
+    conversations.c.due_at,
+    postgresql_where=conversations.c.due_at.is_not(None),
+    sqlite_where=conversations.c.due_at.is_not(None),
+)
+sa.Index(
+    "conversations_leased",
+    conversations.c.lease_until,
+    postgresql_where=conversations.c.lease_until > 0,
+    sqlite_where=conversations.c.lease_until > 0,
+)
+
+_is_open = sa.text("state in ('waiting', 'posting')")
+_is_posting = sa.text("state = 'posting'")
+_has_message = sa.text("message_id is not null")
+
+#: One row per accepted event. The number is the arrival order.
+questions = sa.Table(
+    "questions",
+    metadata,
+    sa.Column("number", Number, primary_key=True, autoincrement=True),
+    # Hash of (source, id): the identity of the event.
+    sa.Column("event_hash", sa.Text, nullable=False, unique=True),
+    # Hash of (contact, thread, question): tells a repeat from a conflict.
+    sa.Column("data_hash", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("reply_id", sa.Text, nullable=False),
+    sa.Column("conversation", Number, nullable=False),
+    # waiting, posting (an intent is outstanding), answered or failed.
+    sa.Column("state", sa.Text, nullable=False, server_default="waiting"),
+    # JSON: question, lang, metadata, time, trace. JSON because its escapes carry NUL, which PostgreSQL's text
+    # cannot.
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("received_at", Time, nullable=False),
+    sa.Column("expires_at", Time),
+    sa.Column("is_redelivered", sa.Boolean, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("posts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("expired_leases", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("intent_at", Time),
+    sa.Column("intent_session_id", sa.Text),
+    sa.Column("baseline_message_id", sa.BigInteger),
+    sa.Column("looks", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("has_ended", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("session_id", sa.Text),
+    sa.Column("message_id", sa.BigInteger),
+    sa.Column("outcome", sa.Text),
+    sa.Column("code", sa.Text),
+    sa.Column("detail", sa.Text),
+    sa.Column("finished_at", Time),
+)
+sa.Index(
+    "questions_open",
+    questions.c.conversation,
+    questions.c.state,
+    questions.c.number,
+    postgresql_where=_is_open,
+    sqlite_where=_is_open,
+)
+sa.Index("questions_posting", questions.c.intent_at, postgresql_where=_is_posting, sqlite_where=_is_posting)
+# A message answers one question: the claim of PROTOCOL 5.4.
+sa.Index(
+    "questions_message",
+    questions.c.session_id,
+    questions.c.message_id,
+    unique=True,
+    postgresql_where=_has_message,
+    sqlite_where=_has_message,
+)
+sa.Index(
+    "questions_finished",
+    questions.c.finished_at,
+    postgresql_where=questions.c.finished_at.is_not(None),
+    sqlite_where=questions.c.finished_at.is_not(None),
+)
+
+_is_unpublished = sa.text("state <> 'published'")
+
+#: The outbox: one row per reply, with its frozen body.
+replies = sa.Table(
+    "replies",
+    metadata,
+    sa.Column("number", Number, primary_key=True, autoincrement=True),
+    sa.Column("question", Number, nullable=False),
+    sa.Column("conversation", Number, nullable=False),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    # JSON: question_id, traceparent, tracestate.
+    sa.Column("headers", sa.Text, nullable=False),
+    # waiting, aside (the broker returned it: it holds up nobody) or published.
+    sa.Column("state", sa.Text, nullable=False, server_default="waiting"),
+    sa.Column("owner", sa.Text),
+    # When anybody may publish it; null once it is published.
+    sa.Column("due_at", Time),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("code", sa.Text),
+    sa.Column("recorded_at", Time, nullable=False),
+    sa.Column("published_at", Time),
+)
+sa.Index(
+    "replies_due",
+    replies.c.due_at,
+    postgresql_where=replies.c.due_at.is_not(None),
+    sqlite_where=replies.c.due_at.is_not(None),
+)
+sa.Index(
+    "replies_unpublished",
+    replies.c.conversation,
+    replies.c.number,
+    postgresql_where=_is_unpublished,
+    sqlite_where=_is_unpublished,
+)
+sa.Index("replies_question", replies.c.question)
+
+#: What is left of a question after its contents were erased: enough to know the event again.
+erased = sa.Table(
+    "erased",
+    metadata,
+    sa.Column("event_hash", sa.Text, primary_key=True),
+    sa.Column("finished_at", Time, nullable=False),
+)
+sa.Index("erased_finished", erased.c.finished_at)
+
+#: One row per API key: see core/gate.py.
+gates = sa.Table(
+    "gates",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text),
+    sa.Column("closed_until", Time, nullable=False, server_default="0"),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("probe", Number),
+    # JSON object: bucket number to count.
+    sa.Column("buckets", sa.Text, nullable=False, server_default="{}"),
+)
+
+#: One row per process, for people: who has been seen lately.
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("worker_id", sa.Text, primary_key=True),
+    sa.Column("started_at", Time, nullable=False),
+    sa.Column("seen_at", Time, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+)

@@ -1,0 +1,361 @@
+"""The two writes around a post: the intent before it and the verdict after it (PROTOCOL 5)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from worker.adapters.ledger.database import Transaction
+from worker.adapters.ledger.leases import Leases
+from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.core.errors import LeaseLost, LedgerError
+from worker.core.model import (
+    Answered,
+    Failed,
+    GateNews,
+    Halt,
+    Intent,
+    Lease,
+    OutboxReply,
+    Reply,
+    Retry,
+    Snooze,
+    Verdict,
+)
+
+#: s. The process that recorded a reply may publish it for this long before any other takes it over.
+REPLY_OWNED_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class BeginPost:
+    """Record the intent to post."""
+
+    lease: Lease
+    question: int
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End a turn."""
+
+    lease: Lease
+    question: int
+    verdict: Verdict
+    reply: Reply | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tell the gate what a call showed."""
+
+    news: GateNews
+    lease: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """Ask which messages answer no question yet."""
+
+    session_id: str
+    message_ids: Sequence[int]
+
+
+class TurnStatements:
+    """The statements, once per dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        posts = rows_from(dialect, question="int", session_id="text")
+        ends = rows_from(
+            dialect,
+            question="int",
+            state="text",
+            session_id="text",
+            message_id="int",
+            outcome="text",
+            code="text",
+            detail="text",
+            attempts="int",
+            looks="int",
+            has_ended="bool",
+            finished_at="float",
+        )
+        frees = rows_from(
+            dialect, number="int", due_at="float", highest="int", conversation_id="int", session_id="text"
+        )
+        replies = rows_from(
+            dialect,
+            question="int",
+            conversation="int",
+            event_id="text",
+            kind="text",
+            body="text",
+            headers="text",
+        )
+        numbers = rows_from(dialect, number="int")
+        greatest = "max" if dialect == "sqlite" else "greatest"
+        self.begin_post = sa.text(
+            "update questions set state = 'posting', intent_at = :now, intent_session_id = r.session_id,"
+            " baseline_message_id = c.highest_message_id, posts = posts + 1, looks = 0, has_ended = false,"
+            # From posting to posting: an unknown outcome was read back and is posted again.
+            " outcome = case when state = 'posting' then 'reposted_after_unknown' else outcome end"
+            f" from {posts}, conversations c where questions.number = r.question"
+            " and c.number = questions.conversation and c.session_id = r.session_id"
+            " and state in ('waiting', 'posting')"
+            " returning questions.number as number, baseline_message_id"
+        )
+        self.end_questions = sa.text(
+            "update questions set state = r.state, session_id = r.session_id, message_id = r.message_id,"
+            " outcome = coalesce(r.outcome, questions.outcome), code = r.code, detail = r.detail,"
+            " attempts = questions.attempts + r.attempts,"
+            " looks = questions.looks + r.looks, has_ended = questions.has_ended or r.has_ended,"
+            " finished_at = r.finished_at, expired_leases = 0,"
+            " intent_at = case when r.state = 'waiting' then null else intent_at end"
+            f" from {ends} where questions.number = r.question and questions.state in ('waiting', 'posting')"
+            " returning questions.number as number"
+        )
+        # due_at null in a row: due now if another question is open, else nothing is due.
+        self.free_conversations = sa.text(
+            "update conversations set lease_until = 0, owner = null,"
+            f" highest_message_id = {greatest}(highest_message_id, case when"
+            " conversations.session_id = r.session_id then r.highest else 0 end),"
+            " conversation_id = coalesce(conversations.conversation_id, r.conversation_id),"
+            " due_at = coalesce(r.due_at, case when exists (select 1 from questions q"
+            " where q.conversation = conversations.number and q.state in ('waiting', 'posting'))"
+            f" then :now end) from {frees} where conversations.number = r.number"
+        )
+        self.add_replies = sa.text(
+            "insert into replies (question, conversation, event_id, kind, body, headers, owner, due_at,"
+            " recorded_at) select r.question, r.conversation, r.event_id, r.kind, r.body, r.headers, :owner,"
+            f" :due_at, :now from {replies} where true order by r.ord"
+            " returning number, question, conversation"
+        )
+        self.older_replies = sa.text(
+            "select conversation, min(number) as number from replies where state = 'waiting'"
+            f" and conversation in (select r.number from {numbers}) group by conversation"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Handlers of a turn's writes."""
+
+    statements: TurnStatements
+    leases: Leases
+
+    def begin_posts(
+        self, transaction: Transaction, operations: Sequence[BeginPost]
+    ) -> list[Intent | LedgerError]:
+        """Commit intents; the gate is read in this very transaction."""
+        held = self.leases.lock(transaction, [operation.lease for operation in operations])
+        results: list[Intent | LedgerError] = [LeaseLost() for _ in operations]
+        ours = [i for i, operation in enumerate(operations) if operation.lease.conversation in held]
+        gate = self.leases.gate.requests(transaction, [operations[i].lease.conversation for i in ours])
+        begun = []
+        for i, closed in zip(ours, gate, strict=True):
+            if closed:
+                results[i] = closed
+            else:
+                begun.append(i)
+        rows = as_rows([(operations[i].question, operations[i].session_id) for i in begun])
+        written = {
+            row["number"]: row["baseline_message_id"]
+            for row in transaction.rows(self.statements.begin_post, rows=rows, now=transaction.now)
+        }
+        for i in begun:
+            operation = operations[i]
+            if operation.question in written:
+                results[i] = Intent(transaction.now, operation.session_id, written[operation.question])
+        return results
+
+    def finish(
+        self, transaction: Transaction, operations: Sequence[Finish]
+    ) -> list[OutboxReply | LedgerError | None]:
+        """Apply verdicts: question, conversation, reply and gate together."""
+        held = self.leases.lock(transaction, [operation.lease for operation in operations])
+        mine = [operation for operation in operations if operation.lease.conversation in held]
+        rows = as_rows([_end_of(operation, transaction.now) for operation in mine])
+        ended = {row["number"] for row in transaction.rows(self.statements.end_questions, rows=rows)}
+        mine = [operation for operation in mine if operation.question in ended]
+        transaction.run(
+            self.statements.free_conversations,
+            rows=as_rows([_free_of(operation, transaction.now) for operation in mine]),
+            now=transaction.now,
+        )
+        published = self._record(transaction, [operation for operation in mine if operation.reply])
+        self._tell_gate(transaction, mine)
+        return [
+            published.get(operation.question) if operation.question in ended else LeaseLost()
+            for operation in operations
+        ]
+
+    def report(self, transaction: Transaction, operations: Sequence[Report]) -> list[None]:
+        """Tell the gate."""
+        for operation in operations:
+            conversation = operation.lease.conversation if operation.lease else None
+            self.leases.gate.hear(transaction, operation.news, conversation)
+        return [None for _ in operations]
+
+    def _record(self, transaction: Transaction, operations: Sequence[Finish]) -> dict[int, OutboxReply]:
+        """Add replies; return, by question, those that no older one of their conversation holds up."""
+        if not operations:
+            return {}
+        replies = {operation.question: operation.reply for operation in operations if operation.reply}
+        rows = [
+            _reply_row(operation.lease.conversation, operation.question, operation.reply)
+            for operation in operations
+            if operation.reply
+        ]
+        added = transaction.rows(
+            self.statements.add_replies,
+            rows=as_rows(rows),
+            owner=self.leases.owner,
+            due_at=transaction.now + REPLY_OWNED_S,
+            now=transaction.now,
+        )
+        conversations = sorted({row["conversation"] for row in added})
+        oldest = {
+            row["conversation"]: row["number"]
+            for row in transaction.rows(
+                self.statements.older_replies, rows=as_rows([(number,) for number in conversations])
+            )
+        }
+        return {
+            row["question"]: OutboxReply(row["number"], replies[row["question"]])
+            for row in added
+            if oldest.get(row["conversation"]) == row["number"]
+        }
+
+    def _tell_gate(self, transaction: Transaction, operations: Sequence[Finish]) -> None:
+        gate = self.leases.gate
+        is_any_answered = False
+        for operation in operations:
+            news = _news_of(operation.verdict)
+            if news is None:
+                gate.end_probe(transaction, operation.lease.conversation)
+            elif news.kind == "ok" and is_any_answered:
+                continue
+            else:
+                is_any_answered = is_any_answered or news.kind == "ok"
+                gate.hear(transaction, news, operation.lease.conversation)
+
+
+def unclaimed(transaction: Transaction, operations: Sequence[Unclaimed]) -> list[set[int]]:
+    """Ask for each operation."""
+    return [
+        set(operation.message_ids)
+        - {
+            row["message_id"]
+            for row in transaction.rows(
+                _CLAIMED, session_id=operation.session_id, lowest=min(operation.message_ids, default=0)
+            )
+        }
+        for operation in operations
+    ]
+
+
+_CLAIMED = sa.text(
+    "select message_id from questions where session_id = :session_id and message_id >= :lowest"
+)
+
+
+def _news_of(verdict: Verdict) -> GateNews | None:
+    match verdict:
+        case Answered():
+            return GateNews("ok")
+        case Retry(news=news) | Snooze(news=news):
+            return news
+        case Halt(code=code, probe_in_s=probe_in_s):
+            return GateNews("pause", code, probe_in_s)
+        case Failed():
+            return None
+
+
+def _end_of(operation: Finish, now: float) -> tuple[object, ...]:
+    """Return the row for end_questions."""
+    match operation.verdict:
+        case Answered(message=message, outcome=outcome):
+            return (
+                operation.question,
+                "answered",
+                _session(operation),
+                message.message_id,
+                outcome,
+                None,
+                None,
+                1,
+                0,
+                False,
+                now,
+            )
+        case Failed(code=code, detail=detail, message_id=message_id):
+            session_id = _session(operation) if message_id is not None else None
+            return (
+                operation.question,
+                "failed",
+                session_id,
+                message_id,
+                None,
+                code,
+                detail,
+                0,
+                0,
+                False,
+                now,
+            )
+        case Retry(code=code):
+            return (operation.question, "waiting", None, None, None, code, None, 1, 0, False, None)
+        case Snooze() as verdict:
+            state = "posting" if verdict.keeps_intent else "waiting"
+            return (
+                operation.question,
+                state,
+                None,
+                None,
+                None,
+                verdict.code,
+                None,
+                int(verdict.counts_attempt),
+                int(verdict.is_look),
+                verdict.has_ended,
+                None,
+            )
+        case Halt(code=code, keeps_intent=keeps_intent):
+            state = "posting" if keeps_intent else "waiting"
+            return (operation.question, state, None, None, None, code, None, 0, 0, False, None)
+
+
+def _free_of(operation: Finish, now: float) -> tuple[object, ...]:
+    """Return the row for free_conversations."""
+    number = operation.lease.conversation
+    match operation.verdict:
+        case Answered(message=message):
+            return (number, None, message.message_id, message.conversation_id, _session(operation))
+        case Failed(message_id=message_id):
+            return (number, None, message_id or 0, None, operation.verdict.session_id)
+        case Retry(after_s=after_s) | Snooze(after_s=after_s):
+            return (number, now + after_s, 0, None, None)
+        case Halt(burnt_message_id=burnt, session_id=session_id):
+            return (number, None, burnt or 0, None, session_id)
+
+
+def _session(operation: Finish) -> str | None:
+    match operation.verdict:
+        case Answered(session_id=session_id) | Failed(session_id=session_id):
+            return session_id
+        case _:
+            return None
+
+
+def _reply_row(conversation: int, question: int, reply: Reply) -> tuple[object, ...]:
+    headers = {
+        "question_id": reply.question_id,
+        "traceparent": reply.traceparent,
+        "tracestate": reply.tracestate,
+    }
+    body = reply.body.decode("utf-8")
+    return (question, conversation, reply.event_id, reply.kind, body, json.dumps(headers))
