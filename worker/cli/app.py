@@ -1,0 +1,93 @@
+"""The program: its commands and what they have in common."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli.lazy import Command, LazyGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROGRAM = "askrelay"
+
+#: In the order of `askrelay --help`. To add a command, add a line.
+COMMANDS = (
+    Command("run", "worker.cli.run", "run", "Run a worker until it is told to stop (SIGTERM or Ctrl-C)."),
+    Command("settings", "worker.cli.settings", "settings", "Show every setting with its value and origin."),
+    Command("db", "worker.cli.db", "db", "Bring the ledger's tables up to date."),
+    Command(
+        "sandbox",
+        "worker.cli.sandbox",
+        "sandbox",
+        "Serve a faithful local CustomGPT and print its URL, to be set as CUSTOMGPT_API_URL.",
+    ),
+    Command("schema", "worker.cli.schema", "schema", "Print the JSON Schema of the events."),
+    Command(
+        "contact-hash",
+        "worker.cli.contact_hash",
+        "contact_hash",
+        "Print the hash that logs show for a contact.",
+    ),
+)
+
+
+def version_text() -> str:
+    """Return the program's version and the ledger revision it was written for."""
+    from worker.adapters.ledger import latest_revision  # noqa: PLC0415 (slow, and only --version needs it)
+
+    return f"{PROGRAM} {metadata.version(PROGRAM)} (ledger revision {latest_revision()})"
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(version_text())
+        raise typer.Exit
+
+
+def _program(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the version and the ledger's revision, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Answers the questions of CRM contacts with a CustomGPT agent.
+
+    Takes questions from RabbitMQ, keeps one conversation per contact, posts each question once and publishes
+    the answer. Settings come from the environment: `askrelay settings` lists them.
+
+    Example: askrelay settings --json
+    """
+
+
+def command_line() -> Any:
+    """Return typer's command for the whole program."""
+    # Plain help: it is quicker, and the same on a terminal, in a pipe and on paper.
+    app = typer.Typer(name=PROGRAM, cls=LazyGroup.of(COMMANDS), rich_markup_mode=None, no_args_is_help=True)
+    app.callback()(_program)
+    return typer.main.get_command(app)
+
+
+def run_program(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; whatever it raises becomes a message on stderr."""
+    try:
+        command_line().main(args=arguments, prog_name=PROGRAM)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException as error:  # noqa: BLE001 (the last place that can turn it into a message)
+        from worker.cli.errors import explain  # noqa: PLC0415 (only a failure needs it)
+
+        problem = explain(error)
+        sys.stderr.write(problem.text)
+        return problem.exit_code
+    return 0

@@ -1,0 +1,24 @@
+"""``askrelay run``: a worker."""
+
+from __future__ import annotations
+
+import asyncio
+
+from worker.settings import load_settings
+
+
+def run() -> None:
+    """Run a worker until it is told to stop (SIGTERM or Ctrl-C).
+
+    Takes questions from RabbitMQ, answers them with the agent and publishes the replies. Run more of them to
+    scale out: they share the work and the pace. A SQLite ledger is migrated at the start; a PostgreSQL one
+    has to be up to date (askrelay db upgrade).
+
+    Example: CUSTOMGPT_API_KEY_FILE=/run/secrets/key CUSTOMGPT_PROJECT_ID=123 askrelay run
+    """
+    settings = load_settings(needs=frozenset({"api", "ledger"}))
+    from worker.bootstrap import run_worker  # noqa: PLC0415 (wrong settings are told before the slow imports)
+    from worker.cli.loop import new_event_loop  # noqa: PLC0415
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(run_worker(settings))

@@ -1,0 +1,77 @@
+"""Settings that are right alone and wrong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from worker.settings.model import Settings
+
+#: PROTOCOL A1: a request that was cut off at its deadline may go on at the API for as long again.
+TIMEOUTS_PER_SETTLE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Two or more settings that cannot be true together."""
+
+    fields: tuple[str, ...]
+    #: What is wrong and what to do; holds no secret.
+    text: str
+
+
+def contradictions(settings: Settings) -> list[Contradiction]:
+    """Return what is wrong between settings that are each right."""
+    return [*_times(settings), *_names(settings), *_trust(settings)]
+
+
+def _times(settings: Settings) -> Iterator[Contradiction]:
+    least_settle_s = TIMEOUTS_PER_SETTLE * settings.request_timeout_s
+    if settings.settle_s < least_settle_s:
+        yield Contradiction(
+            ("settle_s", "request_timeout_s"),
+            f"ASKRELAY_SETTLE_S is {settings.settle_s:g}: it must be at least {least_settle_s:g}, twice"
+            " ASKRELAY_REQUEST_TIMEOUT_S, or a question that the API is still working on is posted again",
+        )
+    if settings.list_lag_s > settings.settle_s:
+        yield Contradiction(
+            ("list_lag_s", "settle_s"),
+            f"ASKRELAY_LIST_LAG_S is {settings.list_lag_s:g}: it must not be more than ASKRELAY_SETTLE_S"
+            f" ({settings.settle_s:g})",
+        )
+    if settings.dedup_days < settings.keep_days:
+        yield Contradiction(
+            ("dedup_days", "keep_days"),
+            f"ASKRELAY_DEDUP_DAYS is {settings.dedup_days}: it must not be less than ASKRELAY_KEEP_DAYS"
+            f" ({settings.keep_days})",
+        )
+
+
+def _names(settings: Settings) -> Iterator[Contradiction]:
+    doorbell = settings.doorbell_queue
+    queues = {
+        "question_queue": {settings.question_queue},
+        "rejected_queue": {settings.rejected_queue},
+        # dramatiq puts delayed and dead messages into queues of these names.
+        "doorbell_queue": {doorbell, f"{doorbell}.DQ", f"{doorbell}.XQ"},
+    }
+    keys = {"asked_key": {settings.asked_key}, "answered_key": {settings.answered_key}}
+    # A failed reply may share the answers' key, as its type tells them apart; the questions' key is a loop.
+    for group in (queues, keys, {"asked_key": {settings.asked_key}, "failed_key": {settings.failed_key}}):
+        fields = list(group)
+        for index, first in enumerate(fields):
+            for second in fields[index + 1 :]:
+                if group[first] & group[second]:
+                    both = f"ASKRELAY_{first.upper()} and ASKRELAY_{second.upper()}"
+                    yield Contradiction((first, second), f"{both} are the same: give each a name of its own")
+
+
+def _trust(settings: Settings) -> Iterator[Contradiction]:
+    if settings.rabbitmq_ca_file and not settings.rabbitmq_url.startswith("amqps://"):
+        yield Contradiction(
+            ("rabbitmq_ca_file", "rabbitmq_url"),
+            "RABBITMQ_CA_FILE is set but RABBITMQ_URL is not amqps://: nothing would be encrypted",
+        )

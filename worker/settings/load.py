@@ -1,0 +1,143 @@
+"""Reads the settings and tells all that is wrong with them at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import ValidationError
+
+from worker.core.errors import SettingsError
+from worker.settings import names
+from worker.settings.declare import Origin, Setting
+from worker.settings.model import SETTINGS, Settings
+from worker.settings.source import EnvironmentAndFiles
+from worker.settings.urls import masked_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: What a command cannot do without: the API's key and project, a ledger that outlives the process.
+Need = Literal["api", "ledger"]
+
+#: Variables that a platform sets where the disk is gone with the process, and the platform's name.
+EPHEMERAL = {"KUBERNETES_SERVICE_HOST": "a Kubernetes pod", "DYNO": "a dyno"}
+
+#: Stands for an address that is wrong while the other settings are looked at.
+_UNUSED_URL = "sqlite:////unused"
+
+_BY_FIELD = {setting.field: setting for setting in SETTINGS}
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, needs: frozenset[Need] = frozenset()
+) -> Settings:
+    """Return the settings, or raise SettingsError whose message has one line per problem.
+
+    ``needs`` names what the command cannot do without; everything that is set is checked in any case.
+    """
+    environ = os.environ if environ is None else environ
+    source = EnvironmentAndFiles(Settings, SETTINGS, environ)
+    values: dict[str, Any] = source()
+    problems = [*names.unknown(environ), *source.problems.values()]
+    if "database_url" not in values and "database_url" not in source.problems:
+        values["database_url"] = _default_database_url(environ)
+    if "ledger" in needs:
+        problems += _ephemeral(values.get("database_url", ""), source, environ)
+    key_origin = source.origins.get("customgpt_api_key")
+    if key_origin is not None and key_origin.path is not None:
+        values["customgpt_api_key_file"] = key_origin.path
+
+    settings, wrong = _validated(values, source)
+    problems += wrong
+    if "api" in needs:
+        problems += _missing(values, source, environ)
+    problems += _unreadable(values)
+    if settings is None or problems:
+        raise SettingsError("\n".join(problems))
+    settings._origins = source.origins  # noqa: SLF001 (only what reads the environment knows origins)
+    settings._warnings = tuple(_warnings(settings))  # noqa: SLF001
+    return settings
+
+
+def _validated(values: Mapping[str, Any], source: EnvironmentAndFiles) -> tuple[Settings | None, list[str]]:
+    """Build the settings; where fields are wrong, look at the others for contradictions all the same."""
+    try:
+        return Settings(**values), []
+    except ValidationError as error:
+        problems, wrong = [], set(source.problems)
+        for detail in error.errors(include_url=False, include_input=False):
+            if detail["type"] != "contradiction":
+                field = str(detail["loc"][0])
+                wrong.add(field)
+                problems.append(_sentence(_BY_FIELD[field], source, values.get(field), detail))
+    rest = {field: value for field, value in values.items() if field not in wrong}
+    try:
+        Settings(**{"database_url": _UNUSED_URL, **rest})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            found = detail.get("ctx", {}).get("problems", ())
+            problems += [each.text for each in found if not wrong.intersection(each.fields)]
+    return None, problems
+
+
+def _sentence(setting: Setting, source: EnvironmentAndFiles, value: Any, detail: Any) -> str:
+    """Say what is wrong with one value. Secrets and contents of files are not shown."""
+    origin = source.origins.get(setting.field, Origin("default"))
+    name = origin.name or setting.name
+    own_words = (
+        str(detail["ctx"]["error"]) if detail["type"] == "value_error" else f"must be {setting.must_be}"
+    )
+    if setting.kind == "secret" or origin.kind == "file":
+        return f"{name}: the value {own_words}"
+    if not own_words.startswith("must"):
+        return f"{name} {own_words}"
+    hint = names.service_link_hint(str(value)) or names.nearest_choice(str(value), setting)
+    return f"{name} is {masked_url(str(value))[:80]!r}: it {own_words}{hint}"
+
+
+def _missing(
+    values: Mapping[str, Any], source: EnvironmentAndFiles, environ: Mapping[str, str]
+) -> Iterator[str]:
+    where = {
+        "customgpt_api_key": "make one at https://app.customgpt.ai/profile#api",
+        "customgpt_project_id": "it is the agent's number, the digits in its address at app.customgpt.ai",
+    }
+    for field, advice in where.items():
+        if field not in values and field not in source.problems:
+            name = _BY_FIELD[field].name
+            yield f"{name} is not set{names.misspelt(name, environ)}: {advice}"
+
+
+def _ephemeral(url: str, source: EnvironmentAndFiles, environ: Mapping[str, str]) -> Iterator[str]:
+    platform = next((text for name, text in EPHEMERAL.items() if environ.get(name)), None)
+    # A pod may have a volume that stays; a dyno never has.
+    is_chosen = "database_url" in source.origins and not environ.get("DYNO")
+    if platform and not is_chosen and url.startswith("sqlite:"):
+        yield (
+            f"DATABASE_URL must name a PostgreSQL database here: this is {platform}, whose disk is gone with"
+            " the process, and with it every waiting question"
+        )
+
+
+def _unreadable(values: Mapping[str, Any]) -> Iterator[str]:
+    if path := values.get("rabbitmq_ca_file"):
+        try:
+            with Path(path).open("rb"):
+                pass
+        except OSError as error:
+            yield f"RABBITMQ_CA_FILE names {path}, which cannot be read: {error.strerror}"
+
+
+def _default_database_url(environ: Mapping[str, str]) -> str:
+    state = Path(environ.get("XDG_STATE_HOME") or "relative")
+    if not state.is_absolute():  # as the XDG base directory specification has it
+        state = Path(environ.get("HOME") or "~").expanduser() / ".local" / "state"
+    return f"sqlite:///{state / 'askrelay' / 'askrelay.db'}"
+
+
+def _warnings(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.origin_of("database_url").kind == "default":
+        path = settings.database_url.removeprefix("sqlite:///")
+        yield "DATABASE_URL", f"not set: the ledger is {path}, which only workers of this host can share"
