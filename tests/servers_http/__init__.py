@@ -1,0 +1,1 @@
+"""A server that breaks HTTP byte by byte, for tests of clients."""

@@ -1,0 +1,164 @@
+"""The calls of the ``Assistant`` port as requests to CustomGPT."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Self
+from urllib.parse import quote
+
+from worker.adapters.customgpt import facts, parsing, sorting
+from worker.adapters.customgpt.canned import CannedTextsShelf
+from worker.adapters.customgpt.config import CustomGptConfig
+from worker.adapters.customgpt.facts import PlanUsage, ProjectFacts
+from worker.adapters.customgpt.listing import ListingSoFar
+from worker.adapters.customgpt.parsing import Page
+from worker.adapters.customgpt.requests import Requests
+from worker.core.errors import ConversationGone
+from worker.core.model import CannedTexts, MessageListing, RemoteConversation, RemoteMessage
+from worker.core.ports import Log
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class CustomGpt:
+    """The ``Assistant`` port over HTTP; ``worker.core.ports`` says what each call promises.
+
+    ``key`` is asked at every request, so that a new key is used as soon as it is there; it must not raise.
+    """
+
+    def __init__(self, config: CustomGptConfig, *, key: Callable[[], str], log: Log) -> None:
+        self._api_url = config.api_url.rstrip("/")
+        self._requests = Requests(config, key)
+        self._canned = CannedTextsShelf(self._read_canned_texts, log)
+
+    async def start(self) -> None:
+        """Open the pool of connections; connects to nothing yet."""
+        await self._requests.start()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._canned.close()
+        await self._requests.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def find_conversations(self, project_id: int, name_part: str) -> list[RemoteConversation]:
+        """List the conversations whose name has this part, all pages, deleted ones marked."""
+        found: dict[str, RemoteConversation] = {}
+
+        def take(page: Page[RemoteConversation]) -> bool:
+            # A conversation created meanwhile pushes the last row of one page to the top of the next.
+            found.update((conversation.session_id, conversation) for conversation in page.rows)
+            return False
+
+        url = f"{self._conversations_url(project_id)}?userFilter=all&name={_quoted(name_part)}"
+        await self._requests.read_pages(sorting.FIND_CONVERSATIONS, url, parsing.conversations_page_of, take)
+        return list(found.values())
+
+    async def create_conversation(
+        self, project_id: int, name: str, *, connect_within_s: float
+    ) -> RemoteConversation:
+        """Create a conversation."""
+        return await self._requests.write(
+            sorting.CREATE_CONVERSATION,
+            self._conversations_url(project_id),
+            parsing.conversation_of,
+            content={"name": name},
+            connect_within_s=connect_within_s,
+        )
+
+    async def post_question(
+        self,
+        project_id: int,
+        session_id: str,
+        *,
+        text: str,
+        external_id: str,
+        lang: str | None,
+        traceparent: str | None,
+        connect_within_s: float,
+    ) -> RemoteMessage:
+        """Post a question and wait for the answer, which is never empty.
+
+        The message may name another question or external_id than was sent; the core decides what that means.
+        """
+        query = f"stream=false&external_id={_quoted(external_id)}"
+        if lang is not None:
+            query += f"&lang={_quoted(lang)}"
+        # An answer from the API's cache would be the answer to an older question (API-FACTS 1.3).
+        headers = {"Cache-Control": "no-cache"}
+        if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
+            headers["traceparent"] = traceparent
+        return await self._requests.write(
+            sorting.POST_QUESTION,
+            f"{self._session_url(project_id, session_id)}/messages?{query}",
+            parsing.answered_message_of,
+            content={"prompt": text},
+            connect_within_s=connect_within_s,
+            more_headers=headers,
+        )
+
+    async def list_messages(self, project_id: int, session_id: str, *, above: int) -> MessageListing:
+        """List messages newest first, until ids fall to ``above``; -1 reads the first page only.
+
+        Should the server turn out to keep another order, all pages are read.
+        """
+        listing = ListingSoFar(above)
+        url = f"{self._session_url(project_id, session_id)}/messages?order=desc"
+        await self._requests.read_pages(sorting.LIST_MESSAGES, url, parsing.messages_page_of, listing.add)
+        return listing.finished()
+
+    async def rename_conversation(self, project_id: int, session_id: str, name: str) -> RemoteConversation:
+        """Give a conversation another name."""
+        return await self._requests.write(
+            sorting.RENAME_CONVERSATION,
+            self._session_url(project_id, session_id),
+            parsing.conversation_of,
+            content={"name": name},
+        )
+
+    async def delete_conversation(self, project_id: int, session_id: str) -> None:
+        """Delete a conversation and its messages; one that is gone already is no error."""
+        url = self._session_url(project_id, session_id)
+        try:
+            await self._requests.write(sorting.DELETE_CONVERSATION, url, parsing.check_deletion)
+        except ConversationGone:
+            return
+
+    async def check_project(self, project_id: int) -> None:
+        """Make a plain GET of the project: CredentialsRejected, ProjectNotFound, or nothing."""
+        await self.project(project_id)
+
+    async def project(self, project_id: int) -> ProjectFacts:
+        """Return what the API says of a project."""
+        url = f"{self._api_url}/projects/{project_id}"
+        return await self._requests.read(sorting.CHECK_PROJECT, url, partial(facts.project_of, project_id))
+
+    async def limits(self) -> PlanUsage:
+        """Return how much of the plan is used up."""
+        return await self._requests.read(sorting.READ_LIMITS, f"{self._api_url}/limits/usage", facts.usage_of)
+
+    async def canned_texts(self, project_id: int) -> CannedTexts:
+        """Return the agent's fixed texts, fetched once an hour; empty when they cannot be had."""
+        return await self._canned.get(project_id)
+
+    async def _read_canned_texts(self, project_id: int) -> CannedTexts:
+        url = f"{self._api_url}/projects/{project_id}/settings"
+        return await self._requests.read(sorting.READ_SETTINGS, url, facts.canned_texts_of)
+
+    def _conversations_url(self, project_id: int) -> str:
+        return f"{self._api_url}/projects/{project_id}/conversations"
+
+    def _session_url(self, project_id: int, session_id: str) -> str:
+        return f"{self._conversations_url(project_id)}/{_quoted(session_id)}"
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="", errors="replace")
