@@ -1,7 +1,7 @@
 """The ledger: our tables on SQLite or PostgreSQL, behind a group commit."""
 
 from worker.adapters.ledger.gate import GateChange
-from worker.adapters.ledger.ledger import LedgerConfig, SqlLedger
+from worker.adapters.ledger.ledger import LedgerConfig, SqlLedger, open_ledger
 from worker.adapters.ledger.schema import (
     Identity,
     current_revision,
@@ -19,6 +19,7 @@ __all__ = [
     "current_revision",
     "identity",
     "latest_revision",
+    "open_ledger",
     "prepare",
     "upgrade",
 ]

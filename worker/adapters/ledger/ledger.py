@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.commit import GroupCommit
+from worker.adapters.ledger.commit import GroupCommit, Handler
 from worker.adapters.ledger.database import Database
 from worker.adapters.ledger.gate import GateChange, GateRow
 from worker.adapters.ledger.intake import Accept, IntakeStatements, accept
@@ -22,6 +22,7 @@ from worker.adapters.ledger.outbox import (
     TakeReplies,
 )
 from worker.adapters.ledger.retention import DAY_S, Retention, RetentionStatements, Sweep
+from worker.adapters.ledger.rows import Dialect
 from worker.adapters.ledger.sessions import (
     AdmitRead,
     BeginCreate,
@@ -73,61 +74,91 @@ class LedgerConfig:
     dedup_days: float
 
 
+class Commit(Protocol):
+    """Runs operations in transactions: GroupCommit, or the simulator's."""
+
+    def start(self) -> None:
+        """Be ready for operations."""
+        ...
+
+    async def stop(self) -> None:
+        """Run what waits and end."""
+        ...
+
+    async def run(self, operation: object) -> object:
+        """Return the operation's result once it is committed."""
+        ...
+
+
+def make_handlers(
+    config: LedgerConfig,
+    dialect: Dialect,
+    *,
+    on_gate_change: Callable[[GateChange], None] = lambda _: None,
+) -> dict[type, Handler]:
+    """Return the handler of each operation, in the order of locks.
+
+    Conversations of our own turns come first, then intake's, then the outbox; claims come last, so that they
+    see what the same transaction made due. ``on_gate_change`` is called inside the transaction.
+    """
+    gate = GateRow(
+        dialect,
+        key=config.gate_key,
+        pace=config.pace,
+        request_timeout_s=config.request_timeout_s,
+        on_change=on_gate_change,
+    )
+    leases = Leases(LeaseStatements(dialect), config.worker_id, config.lease_s, gate)
+    turns = Turns(TurnStatements(dialect), leases)
+    outbox = Outbox(OutboxStatements(dialect), config.worker_id)
+    retention = Retention(
+        RetentionStatements(dialect),
+        config.worker_id,
+        config.version,
+        config.keep_days * DAY_S,
+        config.dedup_days * DAY_S,
+    )
+    sessions = partial(change_sessions, leases)
+    return {
+        Renew: leases.renew,
+        SetProject: sessions,
+        BeginCreate: sessions,
+        CancelCreate: sessions,
+        SaveSession: sessions,
+        ForgetSession: sessions,
+        AdmitRead: partial(admit_reads, leases),
+        Unclaimed: unclaimed,
+        Finish: turns.finish,
+        BeginPost: turns.begin_posts,
+        Report: turns.report,
+        Release: leases.release,
+        Accept: partial(accept, IntakeStatements(dialect)),
+        MarkPublished: outbox.mark_published,
+        MarkUnpublished: outbox.mark_unpublished,
+        TakeReplies: outbox.take,
+        Sweep: retention.sweep,
+        TakeTurns: leases.take_turns,
+    }
+
+
+def open_ledger(
+    config: LedgerConfig,
+    *,
+    on_gate_change: Callable[[GateChange], None] = lambda _: None,
+    on_state: Callable[[bool], None] = lambda _: None,
+    on_batch: Callable[[int, float], None] = lambda _size, _seconds: None,
+) -> SqlLedger:
+    """Return the ledger at the config's URL; ``on_gate_change`` and ``on_batch`` run in its thread."""
+    database = Database(config.url)
+    handlers = make_handlers(config, database.dialect, on_gate_change=on_gate_change)
+    return SqlLedger(GroupCommit(database, handlers, on_state=on_state, on_batch=on_batch))
+
+
 class SqlLedger:
     """Implements worker.core.ports.Ledger. Use ``start`` on the loop and ``stop`` at the end."""
 
-    def __init__(
-        self,
-        config: LedgerConfig,
-        *,
-        on_gate_change: Callable[[GateChange], None] = lambda _: None,
-        on_state: Callable[[bool], None] = lambda _: None,
-        on_batch: Callable[[int, float], None] = lambda _size, _seconds: None,
-    ) -> None:
-        """``on_gate_change`` and ``on_batch`` are called in the ledger thread, ``on_state`` on the loop."""
-        database = Database(config.url)
-        dialect = database.dialect
-        gate = GateRow(
-            dialect,
-            key=config.gate_key,
-            pace=config.pace,
-            request_timeout_s=config.request_timeout_s,
-            on_change=on_gate_change,
-        )
-        leases = Leases(LeaseStatements(dialect), config.worker_id, config.lease_s, gate)
-        turns = Turns(TurnStatements(dialect), leases)
-        outbox = Outbox(OutboxStatements(dialect), config.worker_id)
-        retention = Retention(
-            RetentionStatements(dialect),
-            config.worker_id,
-            config.version,
-            config.keep_days * DAY_S,
-            config.dedup_days * DAY_S,
-        )
-        sessions = partial(change_sessions, leases)
-        # The order of locks: conversations of our own turns, then intake's, then the outbox; claims come
-        # last, so that they see what the same transaction made due.
-        handlers: dict[type, Any] = {
-            Renew: leases.renew,
-            SetProject: sessions,
-            BeginCreate: sessions,
-            CancelCreate: sessions,
-            SaveSession: sessions,
-            ForgetSession: sessions,
-            AdmitRead: partial(admit_reads, leases),
-            Unclaimed: unclaimed,
-            Finish: turns.finish,
-            BeginPost: turns.begin_posts,
-            Report: turns.report,
-            Release: leases.release,
-            Accept: partial(accept, IntakeStatements(dialect)),
-            MarkPublished: outbox.mark_published,
-            MarkUnpublished: outbox.mark_unpublished,
-            TakeReplies: outbox.take,
-            Sweep: retention.sweep,
-            TakeTurns: leases.take_turns,
-        }
-        self._commit = GroupCommit(database, handlers, on_state=on_state, on_batch=on_batch)
+    def __init__(self, commit: Commit) -> None:
+        self._commit = commit
 
     def start(self) -> None:
         """Start the ledger thread; call it on the loop."""
