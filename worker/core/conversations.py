@@ -41,7 +41,7 @@ async def ensure_conversation(turn: Turn) -> None:
     found = await _listed(turn)
     turn.world.points.reached(RecoveryPoint.CONVERSATIONS_LISTED)
     for remote in found:
-        if await _adopt(turn, remote):
+        if await _adopt(turn, remote, has_extras=len(found) > 1):
             return
     pending_until = _pending_until(turn)
     if pending_until is not None and listed_at < pending_until:
@@ -93,7 +93,7 @@ async def _listed(turn: Turn) -> list[RemoteConversation]:
     return sorted(matching, key=lambda remote: (remote.conversation_id is None, remote.conversation_id or 0))
 
 
-async def _adopt(turn: Turn, remote: RemoteConversation) -> bool:
+async def _adopt(turn: Turn, remote: RemoteConversation, *, has_extras: bool) -> bool:
     """Save a conversation that exists together with the highest message id in it.
 
     A baseline of 0 on an old conversation would let an old message pass for the answer to a new question.
@@ -109,7 +109,7 @@ async def _adopt(turn: Turn, remote: RemoteConversation) -> bool:
     conversation_id = (
         remote.conversation_id if remote.conversation_id is not None else listing.conversation_id
     )
-    await _save(turn, remote.session_id, conversation_id, highest)
+    await _save(turn, remote.session_id, conversation_id, highest, has_extras=has_extras)
     return True
 
 
@@ -137,11 +137,17 @@ async def _create(turn: Turn) -> None:
     await _save(turn, remote.session_id, remote.conversation_id, 0)
 
 
-async def _save(turn: Turn, session_id: str, conversation_id: int | None, highest: int) -> None:
+async def _save(
+    turn: Turn, session_id: str, conversation_id: int | None, highest: int, *, has_extras: bool = False
+) -> None:
     ledger, lease = turn.world.ledger, turn.claim.lease
     await turn.write(
         lambda: ledger.save_session(
-            lease, session_id=session_id, conversation_id=conversation_id, highest_message_id=highest
+            lease,
+            session_id=session_id,
+            conversation_id=conversation_id,
+            highest_message_id=highest,
+            has_extras=has_extras,
         )
     )
     turn.conversation = replace(

@@ -45,6 +45,8 @@ class Gate:
     probe: int | None = None
     #: Requests begun, by bucket number.
     buckets: dict[int, int] = field(default_factory=dict)
+    #: The API was seen to change the text or the external_id of a question.
+    is_altering: bool = False
 
 
 @dataclass(frozen=True, slots=True)

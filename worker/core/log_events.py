@@ -241,6 +241,12 @@ _EVENTS = (
     LogEvent("doorbell.abandoned", "warning", "The doorbell was left behind at the stop.", ("detail",)),
     LogEvent("sweeper.swept", "debug", "The sweeper did a step.", ("overdue", "erased", "duration_s")),
     LogEvent(
+        "conversation.healed",
+        "info",
+        "An extra, empty conversation of a contact was deleted at the API.",
+        ("project_id", "session_id"),
+    ),
+    LogEvent(
         "duplicate_post.found",
         "error",
         "A question was posted twice; PROTOCOL 1 says when that can be.",

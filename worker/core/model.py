@@ -159,6 +159,8 @@ class Claim:
     claimed_at: float
     #: Set when the gate lets only this turn through, to find out whether the reason has gone.
     probes: str | None = None
+    #: The API was seen to change texts or external_ids: a listing proves nothing then.
+    is_altering: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,23 @@ class Claims:
     has_more: bool
     #: Why nothing may be sent now, when the gate is closed.
     closed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """A question that was posted again, to be looked for once more."""
+
+    question: int
+    source: str
+    event_id: str
+    text: str
+    project_id: int
+    session_id: str
+    external_id: str
+    #: Highest message id before its first post.
+    baseline_message_id: int
+    #: The message that answers it.
+    message_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +287,8 @@ class Answered:
     session_id: str
     outcome: Outcome
     fallback: Literal["no_answer", "agent_problem"] | None
+    #: The API gave back another text or external_id than was sent.
+    is_altered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +311,6 @@ class Snooze:
     has_ended: bool = False
     #: The conversation was read back once more.
     is_look: bool = False
-    counts_attempt: bool = False
     news: GateNews | None = None
 
 

@@ -12,6 +12,7 @@ from worker.core.model import (
     AcceptedQuestion,
     CannedTexts,
     Claims,
+    Conversation,
     GateNews,
     Intent,
     Lease,
@@ -20,6 +21,7 @@ from worker.core.model import (
     RemoteConversation,
     RemoteMessage,
     Reply,
+    SecondLook,
     Verdict,
 )
 
@@ -128,9 +130,22 @@ class Ledger(Protocol):
         ...
 
     async def save_session(
-        self, lease: Lease, *, session_id: str, conversation_id: int | None, highest_message_id: int
+        self,
+        lease: Lease,
+        *,
+        session_id: str,
+        conversation_id: int | None,
+        highest_message_id: int,
+        has_extras: bool = False,
     ) -> None:
-        """Save the conversation's session and the highest message id in it, together."""
+        """Save the conversation's session and the highest message id in it, together.
+
+        ``has_extras``: the API lists more than this one, so the sweeper is to heal it.
+        """
+        ...
+
+    async def raise_highest(self, lease: Lease, highest_message_id: int) -> None:
+        """Raise the highest message id known in the session."""
         ...
 
     async def forget_session(self, lease: Lease) -> None:
@@ -177,6 +192,22 @@ class Ledger(Protocol):
 
     async def release(self, leases: Sequence[Lease]) -> None:
         """Give leases back with their intents, so that others read back at once."""
+        ...
+
+    async def take_healing(self) -> tuple[Lease, Conversation] | None:
+        """Lease a conversation that may have extras at the API, if one is due."""
+        ...
+
+    async def finish_healing(self, lease: Lease, *, again_in_s: float | None) -> None:
+        """Give it back; look again after so long, or never when None."""
+        ...
+
+    async def take_second_looks(self, limit: int) -> list[SecondLook]:
+        """Take reposted questions that are due for a second look."""
+        ...
+
+    async def record_second_look(self, question: int, *, duplicate_message_id: int | None) -> None:
+        """Record what the look found; None when the question was posted once."""
         ...
 
     async def sweep(self) -> Swept:

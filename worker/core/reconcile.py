@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import unicodedata
 
+from worker.core.conversations import ensure_conversation
 from worker.core.errors import AnswerUnreadable, ConversationGone, CreditsExhausted, OutcomeUnknown
 from worker.core.model import (
     Answered,
@@ -48,11 +49,30 @@ async def read_back(turn: Turn, intent: Intent) -> Verdict | None:
             is_look=True,
             news=turn.heard(),
         )
-    if turn.world.rules.on_unknown == "hold":
+    if turn.world.rules.on_unknown == "hold" or turn.claim.is_altering:
+        # Where the API changes texts, a listing that shows no equal one proves nothing.
         return Failed(
             OutcomeUnknown.code, f"posted at most once, session {intent.session_id}: see what came of it"
         )
     turn.is_repost = True
+    return None
+
+
+async def find_posted(turn: Turn) -> Verdict | None:
+    """Look through the whole conversation for a question that the ledger does not know to be posted.
+
+    After a restore from a backup: the answer is adopted by equal text; None when there is no such message.
+    """
+    await ensure_conversation(turn)
+    everything = Intent(turn.question.received_at, turn.session_id, baseline_message_id=0)
+    listing = await _messages(turn, everything)
+    turn.world.points.reached(RecoveryPoint.READ_BACK)
+    for message in await _candidates(turn, everything, listing):
+        if message.answer:
+            return await accept_answer(turn, _with_number(message, listing), turn.session_id, "recovered")
+    # The baseline in the tables may be as old as the backup.
+    highest = max((message.message_id for message in listing.messages), default=0)
+    await turn.write(lambda: turn.world.ledger.raise_highest(turn.claim.lease, highest))
     return None
 
 
@@ -69,7 +89,8 @@ async def accept_answer(turn: Turn, message: RemoteMessage, session_id: str, out
     fallbacks = {canned.no_answer: "no_answer", canned.agent_problem: "agent_problem"}
     fallback = fallbacks.get(message.answer) if message.answer else None
     message = await _numbered(turn, message, session_id)
-    return Answered(message, session_id, outcome, fallback)  # type: ignore[arg-type]
+    is_altered = outcome != "recovered" and _is_altered(turn, message)
+    return Answered(message, session_id, outcome, fallback, is_altered)  # type: ignore[arg-type]
 
 
 async def _messages(turn: Turn, intent: Intent) -> MessageListing:
@@ -102,6 +123,13 @@ async def _candidates(turn: Turn, intent: Intent, listing: MessageListing) -> li
         (message for message in matching if message.message_id in free),
         key=lambda message: message.message_id,
     )
+
+
+def _is_altered(turn: Turn, message: RemoteMessage) -> bool:
+    """Tell whether the API gave back another question or tag than was sent, so far as it gave any."""
+    is_other_text = bool(message.question) and evened_out(message.question) != evened_out(turn.question.text)
+    is_other_tag = message.external_id not in {None, turn.conversation.external_id}
+    return is_other_text or is_other_tag
 
 
 def evened_out(text: str) -> str:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from worker.core.conversations import ensure_conversation, find_again
-from worker.core.errors import AskrelayError, AssistantError, ConversationGone, Expired, OutcomeUnknown
+from worker.core.errors import (
+    AskrelayError,
+    AssistantError,
+    ConversationGone,
+    CrashPoison,
+    Expired,
+    OutcomeUnknown,
+)
 from worker.core.model import Failed, Outcome, RemoteMessage, Snooze, Verdict
 from worker.core.policy import verdict_on
 from worker.core.ports import RecoveryPoint
-from worker.core.reconcile import accept_answer, read_back
+from worker.core.reconcile import accept_answer, find_posted, read_back
 from worker.core.reply import reply_for
 from worker.core.world import LOOK_FIRST_S, Turn
+
+#: Leases that expired in a row on one question until it is given up: one may be bad luck, five are a pattern.
+POISON_LEASES = 5
 
 
 async def take_turn(turn: Turn) -> Verdict:
@@ -24,13 +34,21 @@ async def _answer(turn: Turn) -> Verdict:
     question = turn.question
     if turn.claim.probes in {"credentials_rejected", "project_not_found"}:
         await turn.read(lambda: turn.world.assistant.check_project(turn.project_id))
+    is_poison = question.expired_leases >= POISON_LEASES
     if question.intent is not None:
         # In flight: its outcome is unknown, so look before anything is sent again.
         verdict = await read_back(turn, question.intent)
         if verdict is not None:
             return verdict
+    elif turn.world.rules.is_after_restore and not question.posts:
+        # The tables are older than the API: what they call waiting may have been posted.
+        verdict = await find_posted(turn)
+        if verdict is not None:
+            return verdict
     elif question.expires_at is not None and turn.wall() > question.expires_at:
         return Failed(Expired.code)
+    if is_poison:
+        return Failed(CrashPoison.code, f"{question.expired_leases} workers fell silent on it")
     await ensure_conversation(turn)
     try:
         return await _post(turn)

@@ -47,6 +47,8 @@ class Rules:
     list_lag_s: float
     max_attempts: int
     on_unknown: Literal["repost", "hold"]
+    #: The tables were restored from a backup: every question is looked for before its first post.
+    is_after_restore: bool = False
     #: U. Bytes that a peer has not acknowledged for this long are given up by the kernel.
     user_timeout_s: float = 10.0
 

@@ -56,11 +56,14 @@ class GateRow:
         for_update = " for update" if dialect == "postgresql" else ""
         # Without a pace the row changes only on news: readers share it, so that no intent commits past it.
         for_reading = for_update if is_paced else (" for share" if dialect == "postgresql" else "")
-        columns = "select reason, closed_until, failures, probe, buckets from gates where key = :key"
+        columns = (
+            "select reason, closed_until, failures, probe, buckets, is_altering from gates where key = :key"
+        )
         self._load = sa.text(columns + for_reading)
         self._load_to_change = sa.text(columns + for_update)
         self._peek = sa.text(columns)
         self._add = sa.text("insert into gates (key) values (:key) on conflict (key) do nothing")
+        self._alter = sa.text("update gates set is_altering = true where key = :key")
         self._store = sa.text(
             "update gates set reason = :reason, closed_until = :closed_until, failures = :failures,"
             " probe = :probe, buckets = :buckets where key = :key"
@@ -72,8 +75,8 @@ class GateRow:
             " and q.intent_at > :since and not q.has_ended and q.looks = 0 and c.lease_until <= :now)"
         )
 
-    def turns(self, transaction: Transaction, wanted: int) -> Admission:
-        """Say how many turns may start."""
+    def turns(self, transaction: Transaction, wanted: int) -> tuple[Gate, Admission]:
+        """Say how many turns may start, and what the gate knows."""
         gate = self._read(transaction, self._load)
         running = 0
         if self._pace.requests_at_once:
@@ -84,7 +87,7 @@ class GateRow:
                     since=transaction.now - self._request_timeout_s,
                 ).scalar_one()
             )
-        return admit_turns(gate, transaction.now, self._pace, wanted=wanted, running=running)
+        return gate, admit_turns(gate, transaction.now, self._pace, wanted=wanted, running=running)
 
     def hold_probe(self, transaction: Transaction, conversation: int) -> None:
         """Make this conversation's turn the probe."""
@@ -115,6 +118,12 @@ class GateRow:
         gate = self._read(transaction, self._load_to_change)
         self._write(transaction, gate, hear(gate, transaction.now, news, conversation=conversation))
 
+    def note_altering(self, transaction: Transaction) -> None:
+        """Remember that the API changes what it is sent."""
+        if self._read(transaction, self._peek).is_altering:
+            return
+        transaction.run(self._alter, key=self._key)
+
     def end_probe(self, transaction: Transaction, conversation: int) -> None:
         """Give the probe back when its turn ended without news."""
         if self._read(transaction, self._peek).probe != conversation:
@@ -129,7 +138,14 @@ class GateRow:
             rows = transaction.rows(statement, key=self._key)
         row = rows[0]
         buckets = {int(bucket): count for bucket, count in json.loads(row["buckets"]).items()}
-        gate = Gate(row["reason"], row["closed_until"], row["failures"], row["probe"], buckets)
+        gate = Gate(
+            row["reason"],
+            row["closed_until"],
+            row["failures"],
+            row["probe"],
+            buckets,
+            bool(row["is_altering"]),
+        )
         return refreshed(gate, transaction.now)
 
     def _write(self, transaction: Transaction, before: Gate, after: Gate) -> None:

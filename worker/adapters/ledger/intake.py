@@ -65,7 +65,7 @@ class IntakeStatements:
             " order by r.ord on conflict (event_hash) do nothing returning event_hash, conversation"
         )
         self.make_due = sa.text(
-            "update conversations set due_at = :now where due_at is null"
+            "update conversations set due_at = :now where due_at is null and not is_blocked"
             f" and number in (select r.number from {numbers})"
         )
         self.find_repeats = sa.text(

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.gate import GateRow
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.core.errors import LeaseLost
 from worker.core.model import Claim, Claims, Conversation, Intent, Lease, Question
 
 
@@ -36,6 +37,19 @@ class Release:
     leases: Sequence[Lease]
 
 
+@dataclass(frozen=True, slots=True)
+class TakeHealing:
+    """Lease one conversation to look for extras."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishHealing:
+    """Give it back."""
+
+    lease: Lease
+    again_in_s: float | None
+
+
 class LeaseStatements:
     """The statements, once per dialect."""
 
@@ -45,7 +59,8 @@ class LeaseStatements:
         skip_locked = " for update skip locked" if dialect == "postgresql" else ""
         for_update = " for update of c" if dialect == "postgresql" else ""
         self.lock_due = sa.text(
-            "select number, owner from conversations where due_at <= :now and lease_until <= :now"
+            "select number, owner, lease_until from conversations"
+            " where due_at <= :now and lease_until <= :now"
             f" order by due_at, number limit :limit{skip_locked}"
         )
         # A statement of its own, after the locks: one for all would read rows as they were before them.
@@ -72,6 +87,22 @@ class LeaseStatements:
             "update questions set expired_leases = expired_leases + 1"
             f" where number in (select r.number from {numbers})"
         )
+        # While the database was away nobody could renew: a lease that ended then says nothing of a crash.
+        self.database_up_since = sa.text("select extract(epoch from pg_postmaster_start_time())")
+        self.heal_due = sa.text(
+            "select number from conversations where heal_at <= :now and lease_until <= :now"
+            f" order by heal_at limit 1{skip_locked}"
+        )
+        self.healed = sa.text(
+            "update conversations set heal_at = :heal_at, lease_until = 0, owner = null,"
+            " due_at = case when not is_blocked and exists (select 1 from questions q"
+            " where q.conversation = conversations.number and q.state in ('waiting', 'posting'))"
+            " then :now end where number = :number"
+        )
+        self.release_questions = sa.text(
+            "update questions set expired_leases = 0 where state in ('waiting', 'posting')"
+            f" and expired_leases > 0 and conversation in (select r.number from {numbers})"
+        )
         self.next_due = sa.text(
             "select min(due_at) from conversations where due_at > :now and (owner is null or owner <> :owner)"
         )
@@ -96,6 +127,8 @@ class Leases:
     statements: LeaseStatements
     owner: str
     lease_s: float
+    #: s. A conversation that was created is listed by then, however late its request left.
+    heal_after_s: float
     gate: GateRow
 
     def lock(self, transaction: Transaction, leases: Sequence[Lease]) -> set[int]:
@@ -131,16 +164,54 @@ class Leases:
             rows=as_rows([(number,) for number in sorted(held)]),
             now=transaction.now,
         )
+        # Given back in order: what came before was no crash of this question's.
+        transaction.run(
+            self.statements.release_questions, rows=as_rows([(number,) for number in sorted(held)])
+        )
         return [None for _ in operations]
+
+    def take_healing(
+        self, transaction: Transaction, operations: Sequence[TakeHealing]
+    ) -> list[tuple[Lease, Conversation] | None]:
+        """Lease one conversation whose extras are to be looked for."""
+        return [self._heal(transaction) for _ in operations]
+
+    def finish_healing(
+        self, transaction: Transaction, operations: Sequence[FinishHealing]
+    ) -> list[LeaseLost | None]:
+        """Give the lease back and say when to look again, if at all."""
+        held = self.lock(transaction, [operation.lease for operation in operations])
+        for operation in operations:
+            if operation.lease.conversation in held:
+                again_in_s = operation.again_in_s
+                transaction.run(
+                    self.statements.healed,
+                    number=operation.lease.conversation,
+                    now=transaction.now,
+                    heal_at=None if again_in_s is None else transaction.now + again_in_s,
+                )
+        return [None if operation.lease.conversation in held else LeaseLost() for operation in operations]
+
+    def _heal(self, transaction: Transaction) -> tuple[Lease, Conversation] | None:
+        due = transaction.rows(self.statements.heal_due, now=transaction.now)
+        if not due:
+            return None
+        (leased,) = transaction.rows(
+            self.statements.lease,
+            rows=as_rows([(due[0]["number"],)]),
+            owner=self.owner,
+            until=transaction.now + self.lease_s,
+        )
+        return Lease(leased["number"], leased["lease_token"]), conversation_of(leased)
 
     def _claim(self, transaction: Transaction, limit: int) -> Claims:
         now = transaction.now
-        admission = self.gate.turns(transaction, limit)
+        gate, admission = self.gate.turns(transaction, limit)
         if not admission.count:
             retry_in_s = None if admission.retry_in_s == float("inf") else admission.retry_in_s
             return Claims((), retry_in_s, has_more=False, closed=admission.reason)
         due = transaction.rows(self.statements.lock_due, now=now, limit=admission.count)
-        turns = self._lease(transaction, due, probes=admission.probes) if due else ()
+        turns = self._lease(transaction, due, admission.probes, gate.is_altering) if due else ()
         has_more = len(due) == admission.count and not admission.probes
         if has_more:
             return Claims(turns, None, has_more=True)
@@ -148,7 +219,11 @@ class Leases:
         return Claims(turns, None if next_due is None else next_due - now, has_more=False)
 
     def _lease(
-        self, transaction: Transaction, due: Sequence[Mapping[str, Any]], *, probes: str | None
+        self,
+        transaction: Transaction,
+        due: Sequence[Mapping[str, Any]],
+        probes: str | None,
+        is_altering: bool,
     ) -> tuple[Claim, ...]:
         rows = as_rows([(row["number"],) for row in due])
         questions = {
@@ -157,12 +232,7 @@ class Leases:
         idle = [(row["number"],) for row in due if row["number"] not in questions]
         if idle:
             transaction.run(self.statements.clear_due, rows=as_rows(idle))
-        # A lease that was given back in order has no owner any more.
-        expired = [
-            (questions[row["number"]]["number"],)
-            for row in due
-            if row["owner"] is not None and row["number"] in questions
-        ]
+        expired = self._expired(transaction, due, questions)
         if expired:
             transaction.run(self.statements.count_expired, rows=as_rows(expired))
         leased = transaction.rows(
@@ -182,9 +252,23 @@ class Leases:
                 question_of(questions[number], is_expired=(questions[number]["number"],) in expired),
                 transaction.now,
                 probes,
+                is_altering,
             )
             for number in order
         )
+
+    def _expired(
+        self,
+        transaction: Transaction,
+        due: Sequence[Mapping[str, Any]],
+        questions: Mapping[int, Mapping[str, Any]],
+    ) -> list[tuple[int]]:
+        """Return the questions whose lease was not given back: one that was has no owner any more."""
+        ended = [row for row in due if row["owner"] is not None and row["number"] in questions]
+        if ended and transaction.dialect == "postgresql":
+            since = float(transaction.run(self.statements.database_up_since).scalar_one())
+            ended = [row for row in ended if row["lease_until"] > since + self.lease_s]
+        return [(questions[row["number"]]["number"],) for row in ended]
 
 
 def conversation_of(row: Mapping[str, Any]) -> Conversation:

@@ -13,7 +13,15 @@ from worker.adapters.ledger.commit import GroupCommit, Handler
 from worker.adapters.ledger.database import Database
 from worker.adapters.ledger.gate import GateChange, GateRow
 from worker.adapters.ledger.intake import Accept, IntakeStatements, accept
-from worker.adapters.ledger.leases import Leases, LeaseStatements, Release, Renew, TakeTurns
+from worker.adapters.ledger.leases import (
+    FinishHealing,
+    Leases,
+    LeaseStatements,
+    Release,
+    Renew,
+    TakeHealing,
+    TakeTurns,
+)
 from worker.adapters.ledger.outbox import (
     MarkPublished,
     MarkUnpublished,
@@ -23,11 +31,18 @@ from worker.adapters.ledger.outbox import (
 )
 from worker.adapters.ledger.retention import DAY_S, Retention, RetentionStatements, Sweep
 from worker.adapters.ledger.rows import Dialect
+from worker.adapters.ledger.second_looks import (
+    RecordSecondLook,
+    SecondLooks,
+    SecondLookStatements,
+    TakeSecondLooks,
+)
 from worker.adapters.ledger.sessions import (
     AdmitRead,
     BeginCreate,
     CancelCreate,
     ForgetSession,
+    RaiseHighest,
     SaveSession,
     SetProject,
     admit_reads,
@@ -48,11 +63,13 @@ from worker.core.model import (
     Acceptance,
     AcceptedQuestion,
     Claims,
+    Conversation,
     GateNews,
     Intent,
     Lease,
     OutboxReply,
     Reply,
+    SecondLook,
     Verdict,
 )
 from worker.core.ports import Swept
@@ -72,6 +89,12 @@ class LedgerConfig:
     request_timeout_s: float
     keep_days: float
     dedup_days: float
+    #: T_srv.
+    settle_s: float = 300.0
+    #: G + H + V: a conversation whose creation was begun is listed by then.
+    heal_after_s: float = 152.0
+    #: A failed question holds up its conversation.
+    blocks_on_failure: bool = False
 
 
 class Commit(Protocol):
@@ -108,8 +131,9 @@ def make_handlers(
         request_timeout_s=config.request_timeout_s,
         on_change=on_gate_change,
     )
-    leases = Leases(LeaseStatements(dialect), config.worker_id, config.lease_s, gate)
-    turns = Turns(TurnStatements(dialect), leases)
+    leases = Leases(LeaseStatements(dialect), config.worker_id, config.lease_s, config.heal_after_s, gate)
+    turns = Turns(TurnStatements(dialect), leases, config.settle_s, config.blocks_on_failure)
+    second_looks = SecondLooks(SecondLookStatements(dialect))
     outbox = Outbox(OutboxStatements(dialect), config.worker_id)
     retention = Retention(
         RetentionStatements(dialect),
@@ -126,17 +150,22 @@ def make_handlers(
         CancelCreate: sessions,
         SaveSession: sessions,
         ForgetSession: sessions,
+        RaiseHighest: sessions,
         AdmitRead: partial(admit_reads, leases),
         Unclaimed: unclaimed,
         Finish: turns.finish,
         BeginPost: turns.begin_posts,
         Report: turns.report,
         Release: leases.release,
+        FinishHealing: leases.finish_healing,
         Accept: partial(accept, IntakeStatements(dialect)),
         MarkPublished: outbox.mark_published,
         MarkUnpublished: outbox.mark_unpublished,
         TakeReplies: outbox.take,
         Sweep: retention.sweep,
+        TakeSecondLooks: second_looks.take,
+        RecordSecondLook: second_looks.record,
+        TakeHealing: leases.take_healing,
         TakeTurns: leases.take_turns,
     }
 
@@ -210,10 +239,20 @@ class SqlLedger:
         await self._run(CancelCreate(lease))
 
     async def save_session(
-        self, lease: Lease, *, session_id: str, conversation_id: int | None, highest_message_id: int
+        self,
+        lease: Lease,
+        *,
+        session_id: str,
+        conversation_id: int | None,
+        highest_message_id: int,
+        has_extras: bool = False,
     ) -> None:
         """See the port."""
-        await self._run(SaveSession(lease, session_id, conversation_id, highest_message_id))
+        await self._run(SaveSession(lease, session_id, conversation_id, highest_message_id, has_extras))
+
+    async def raise_highest(self, lease: Lease, highest_message_id: int) -> None:
+        """See the port."""
+        await self._run(RaiseHighest(lease, highest_message_id))
 
     async def forget_session(self, lease: Lease) -> None:
         """See the port."""
@@ -264,6 +303,24 @@ class SqlLedger:
     async def release(self, leases: Sequence[Lease]) -> None:
         """See the port."""
         await self._run(Release(leases))
+
+    async def take_healing(self) -> tuple[Lease, Conversation] | None:
+        """See the port."""
+        taken: tuple[Lease, Conversation] | None = await self._run(TakeHealing())
+        return taken
+
+    async def finish_healing(self, lease: Lease, *, again_in_s: float | None) -> None:
+        """See the port."""
+        await self._run(FinishHealing(lease, again_in_s))
+
+    async def take_second_looks(self, limit: int) -> list[SecondLook]:
+        """See the port."""
+        looks: list[SecondLook] = await self._run(TakeSecondLooks(limit))
+        return looks
+
+    async def record_second_look(self, question: int, *, duplicate_message_id: int | None) -> None:
+        """See the port."""
+        await self._run(RecordSecondLook(question, duplicate_message_id))
 
     async def sweep(self) -> Swept:
         """See the port."""

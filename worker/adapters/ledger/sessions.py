@@ -44,6 +44,7 @@ class SaveSession:
     session_id: str
     conversation_id: int | None
     highest_message_id: int
+    has_extras: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,28 +55,44 @@ class ForgetSession:
 
 
 @dataclass(frozen=True, slots=True)
+class RaiseHighest:
+    """Raise the highest message id."""
+
+    lease: Lease
+    highest_message_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class AdmitRead:
     """Count one read against the pace."""
 
     lease: Lease | None
 
 
-SessionOperation = SetProject | BeginCreate | CancelCreate | SaveSession | ForgetSession
+SessionOperation = SetProject | BeginCreate | CancelCreate | SaveSession | ForgetSession | RaiseHighest
 
 _SET_PROJECT = sa.text(
     "update conversations set project_id = :project_id where number = :number and project_id is null"
 )
 _BEGIN_CREATE = sa.text(
-    "update conversations set create_intent_at = :now where number = :number and session_id is null"
+    "update conversations set create_intent_at = :now, creates = creates + 1"
+    " where number = :number and session_id is null"
 )
 _CANCEL_CREATE = sa.text("update conversations set create_intent_at = null where number = :number")
+_RAISE_HIGHEST = sa.text(
+    "update conversations set highest_message_id = case when highest_message_id < :highest then :highest"
+    " else highest_message_id end where number = :number"
+)
 _SAVE_SESSION = sa.text(
     "update conversations set session_id = :session_id, conversation_id = :conversation_id,"
-    " highest_message_id = :highest, create_intent_at = null where number = :number and session_id is null"
+    " highest_message_id = :highest, create_intent_at = null, creates = 0,"
+    # Two creations may have made two conversations: look for the extra one when it must be listed.
+    " heal_at = case when :has_extras or creates > 1 then :heal_at end"
+    " where number = :number and session_id is null"
 )
 _FORGET_SESSION = sa.text(
     "update conversations set session_id = null, conversation_id = null, highest_message_id = 0,"
-    " create_intent_at = null, epoch = epoch + 1, forgotten_session_ids = :forgotten"
+    " create_intent_at = null, creates = 0, epoch = epoch + 1, forgotten_session_ids = :forgotten"
     " where number = :number and session_id = :session_id"
 )
 _SESSION = sa.text("select session_id, forgotten_session_ids from conversations where number = :number")
@@ -120,7 +137,11 @@ def _change(leases: Leases, transaction: Transaction, operation: SessionOperatio
                 session_id=operation.session_id,
                 conversation_id=operation.conversation_id,
                 highest=operation.highest_message_id,
+                has_extras=operation.has_extras,
+                heal_at=transaction.now + leases.heal_after_s,
             )
+        case RaiseHighest(highest_message_id=highest):
+            changed = transaction.run(_RAISE_HIGHEST, number=number, highest=highest)
         case ForgetSession():
             return _forget(transaction, number)
     return None if changed.rowcount else LeaseLost()

@@ -43,6 +43,12 @@ conversations = sa.Table(
     # JSON array.
     sa.Column("forgotten_session_ids", sa.Text, nullable=False, server_default="[]"),
     sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
+    # Creations begun since the last session was saved; more than one may leave an extra conversation.
+    sa.Column("creates", sa.Integer, nullable=False, server_default="0"),
+    # When to look for extra conversations at the API.
+    sa.Column("heal_at", Time),
+    # A question failed and the settings say that its conversation waits for a person.
+    sa.Column("is_blocked", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("lease_token", sa.BigInteger, nullable=False, server_default="0"),
     # 0 while nobody holds it.
     sa.Column("lease_until", Time, nullable=False, server_default="0"),
@@ -63,6 +69,14 @@ sa.Index(
     conversations.c.lease_until,
     postgresql_where=conversations.c.lease_until > 0,
     sqlite_where=conversations.c.lease_until > 0,
+)
+
+_has_heal_at = conversations.c.heal_at.is_not(None)
+sa.Index(
+    "conversations_heal",
+    conversations.c.heal_at,
+    postgresql_where=_has_heal_at,
+    sqlite_where=_has_heal_at,
 )
 
 _is_open = sa.text("state in ('waiting', 'posting')")
@@ -96,6 +110,8 @@ questions = sa.Table(
     sa.Column("intent_at", Time),
     sa.Column("intent_session_id", sa.Text),
     sa.Column("baseline_message_id", sa.BigInteger),
+    # The baseline of the first post, where the outcome of a later one was unknown too.
+    sa.Column("first_baseline_message_id", sa.BigInteger),
     sa.Column("looks", sa.Integer, nullable=False, server_default="0"),
     sa.Column("has_ended", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("session_id", sa.Text),
@@ -104,6 +120,12 @@ questions = sa.Table(
     sa.Column("code", sa.Text),
     sa.Column("detail", sa.Text),
     sa.Column("finished_at", Time),
+    # After a repost: when to look whether the first post showed up after all.
+    sa.Column("second_look_at", Time),
+    # What that look found: the message of a second post.
+    sa.Column("duplicate_message_id", sa.BigInteger),
+    # A sender found that its bytes left later than the grace allows.
+    sa.Column("late_post_at", Time),
 )
 sa.Index(
     "questions_open",
@@ -129,6 +151,16 @@ sa.Index(
     postgresql_where=questions.c.finished_at.is_not(None),
     sqlite_where=questions.c.finished_at.is_not(None),
 )
+
+_has_second_look = questions.c.second_look_at.is_not(None)
+sa.Index(
+    "questions_second_look",
+    questions.c.second_look_at,
+    postgresql_where=_has_second_look,
+    sqlite_where=_has_second_look,
+)
+_is_suspect = sa.text("duplicate_message_id is not null or late_post_at is not null")
+sa.Index("questions_suspect", questions.c.number, postgresql_where=_is_suspect, sqlite_where=_is_suspect)
 
 _is_unpublished = sa.text("state <> 'published'")
 
@@ -189,6 +221,8 @@ gates = sa.Table(
     sa.Column("probe", Number),
     # JSON object: bucket number to count.
     sa.Column("buckets", sa.Text, nullable=False, server_default="{}"),
+    # The API was seen to change the text or the external_id of a question: reading back proves nothing then.
+    sa.Column("is_altering", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 #: One row per process, for people: who has been seen lately.

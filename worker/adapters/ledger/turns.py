@@ -65,27 +65,39 @@ class Unclaimed:
     message_ids: Sequence[int]
 
 
+#: What the end of a turn writes to its question.
+_END = {
+    "question": "int",
+    "state": "text",
+    "session_id": "text",
+    "message_id": "int",
+    "outcome": "text",
+    "code": "text",
+    "detail": "text",
+    "attempts": "int",
+    "looks": "int",
+    "has_ended": "bool",
+    "finished_at": "float",
+    "second_look_at": "float",
+}
+#: Added to what is there, so that leaving them out changes nothing.
+_UNCHANGED = {"attempts": 0, "looks": 0, "has_ended": False}
+
+
 class TurnStatements:
     """The statements, once per dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
         posts = rows_from(dialect, question="int", session_id="text")
-        ends = rows_from(
-            dialect,
-            question="int",
-            state="text",
-            session_id="text",
-            message_id="int",
-            outcome="text",
-            code="text",
-            detail="text",
-            attempts="int",
-            looks="int",
-            has_ended="bool",
-            finished_at="float",
-        )
+        ends = rows_from(dialect, **_END)
         frees = rows_from(
-            dialect, number="int", due_at="float", highest="int", conversation_id="int", session_id="text"
+            dialect,
+            number="int",
+            due_at="float",
+            highest="int",
+            conversation_id="int",
+            session_id="text",
+            is_blocked="bool",
         )
         replies = rows_from(
             dialect,
@@ -101,6 +113,9 @@ class TurnStatements:
         self.begin_post = sa.text(
             "update questions set state = 'posting', intent_at = :now, intent_session_id = r.session_id,"
             " baseline_message_id = c.highest_message_id, posts = posts + 1, looks = 0, has_ended = false,"
+            " first_baseline_message_id = case when intent_session_id <> r.session_id then null"
+            " when state = 'posting' then coalesce(first_baseline_message_id, baseline_message_id)"
+            " else first_baseline_message_id end,"
             # From posting to posting: an unknown outcome was read back and is posted again.
             " outcome = case when state = 'posting' then 'reposted_after_unknown' else outcome end"
             f" from {posts}, conversations c where questions.number = r.question"
@@ -114,6 +129,7 @@ class TurnStatements:
             " attempts = questions.attempts + r.attempts,"
             " looks = questions.looks + r.looks, has_ended = questions.has_ended or r.has_ended,"
             " finished_at = r.finished_at, expired_leases = 0,"
+            " second_look_at = case when first_baseline_message_id is not null then r.second_look_at end,"
             " intent_at = case when r.state = 'waiting' then null else intent_at end"
             f" from {ends} where questions.number = r.question and questions.state in ('waiting', 'posting')"
             " returning questions.number as number"
@@ -124,7 +140,8 @@ class TurnStatements:
             f" highest_message_id = {greatest}(highest_message_id, case when"
             " conversations.session_id = r.session_id then r.highest else 0 end),"
             " conversation_id = coalesce(conversations.conversation_id, r.conversation_id),"
-            " due_at = coalesce(r.due_at, case when exists (select 1 from questions q"
+            " is_blocked = r.is_blocked,"
+            " due_at = coalesce(r.due_at, case when not r.is_blocked and exists (select 1 from questions q"
             " where q.conversation = conversations.number and q.state in ('waiting', 'posting'))"
             f" then :now end) from {frees} where conversations.number = r.number"
         )
@@ -146,6 +163,10 @@ class Turns:
 
     statements: TurnStatements
     leases: Leases
+    #: s. How long after a repost the first post may still show up.
+    settle_s: float
+    #: A failed question holds up its conversation until a person lets it go on.
+    blocks_on_failure: bool
 
     def begin_posts(
         self, transaction: Transaction, operations: Sequence[BeginPost]
@@ -178,12 +199,12 @@ class Turns:
         """Apply verdicts: question, conversation, reply and gate together."""
         held = self.leases.lock(transaction, [operation.lease for operation in operations])
         mine = [operation for operation in operations if operation.lease.conversation in held]
-        rows = as_rows([_end_of(operation, transaction.now) for operation in mine])
+        rows = as_rows([_end_of(operation, transaction.now, self.settle_s) for operation in mine])
         ended = {row["number"] for row in transaction.rows(self.statements.end_questions, rows=rows)}
         mine = [operation for operation in mine if operation.question in ended]
         transaction.run(
             self.statements.free_conversations,
-            rows=as_rows([_free_of(operation, transaction.now) for operation in mine]),
+            rows=as_rows([self._freed(operation, transaction.now) for operation in mine]),
             now=transaction.now,
         )
         published = self._record(transaction, [operation for operation in mine if operation.reply])
@@ -230,9 +251,15 @@ class Turns:
             if oldest.get(row["conversation"]) == row["number"]
         }
 
+    def _freed(self, operation: Finish, now: float) -> tuple[object, ...]:
+        is_blocked = self.blocks_on_failure and isinstance(operation.verdict, Failed)
+        return (*_free_of(operation, now), is_blocked)
+
     def _tell_gate(self, transaction: Transaction, operations: Sequence[Finish]) -> None:
         gate = self.leases.gate
         is_any_answered = False
+        if any(isinstance(each.verdict, Answered) and each.verdict.is_altered for each in operations):
+            gate.note_altering(transaction)
         for operation in operations:
             news = _news_of(operation.verdict)
             if news is None:
@@ -275,58 +302,41 @@ def _news_of(verdict: Verdict) -> GateNews | None:
             return None
 
 
-def _end_of(operation: Finish, now: float) -> tuple[object, ...]:
+def _end_of(operation: Finish, now: float, settle_s: float) -> tuple[object, ...]:
     """Return the row for end_questions."""
     match operation.verdict:
-        case Answered(message=message, outcome=outcome):
-            return (
-                operation.question,
-                "answered",
-                _session(operation),
-                message.message_id,
-                outcome,
-                None,
-                None,
-                1,
-                0,
-                False,
-                now,
-            )
-        case Failed(code=code, detail=detail, message_id=message_id):
-            session_id = _session(operation) if message_id is not None else None
-            return (
-                operation.question,
-                "failed",
-                session_id,
-                message_id,
-                None,
-                code,
-                detail,
-                0,
-                0,
-                False,
-                now,
-            )
+        case Answered(message=message, session_id=session_id, outcome=outcome):
+            end = {
+                "state": "answered",
+                "session_id": session_id,
+                "message_id": message.message_id,
+                "outcome": outcome,
+                "attempts": 1,
+                "finished_at": now,
+                "second_look_at": now + settle_s,
+            }
+        case Failed(code=code, detail=detail, message_id=message_id, session_id=session_id):
+            end = {
+                "state": "failed",
+                "session_id": session_id if message_id is not None else None,
+                "message_id": message_id,
+                "code": code,
+                "detail": detail,
+                "finished_at": now,
+            }
         case Retry(code=code):
-            return (operation.question, "waiting", None, None, None, code, None, 1, 0, False, None)
-        case Snooze() as verdict:
-            state = "posting" if verdict.keeps_intent else "waiting"
-            return (
-                operation.question,
-                state,
-                None,
-                None,
-                None,
-                verdict.code,
-                None,
-                int(verdict.counts_attempt),
-                int(verdict.is_look),
-                verdict.has_ended,
-                None,
-            )
+            end = {"state": "waiting", "code": code, "attempts": 1}
+        case Snooze() as snooze:
+            end = {
+                "state": "posting" if snooze.keeps_intent else "waiting",
+                "code": snooze.code,
+                "looks": int(snooze.is_look),
+                "has_ended": snooze.has_ended,
+            }
         case Halt(code=code, keeps_intent=keeps_intent):
-            state = "posting" if keeps_intent else "waiting"
-            return (operation.question, state, None, None, None, code, None, 0, 0, False, None)
+            end = {"state": "posting" if keeps_intent else "waiting", "code": code}
+    end["question"] = operation.question
+    return tuple(end.get(column, _UNCHANGED.get(column)) for column in _END)
 
 
 def _free_of(operation: Finish, now: float) -> tuple[object, ...]:
@@ -334,21 +344,13 @@ def _free_of(operation: Finish, now: float) -> tuple[object, ...]:
     number = operation.lease.conversation
     match operation.verdict:
         case Answered(message=message):
-            return (number, None, message.message_id, message.conversation_id, _session(operation))
+            return (number, None, message.message_id, message.conversation_id, operation.verdict.session_id)
         case Failed(message_id=message_id):
             return (number, None, message_id or 0, None, operation.verdict.session_id)
         case Retry(after_s=after_s) | Snooze(after_s=after_s):
             return (number, now + after_s, 0, None, None)
         case Halt(burnt_message_id=burnt, session_id=session_id):
             return (number, None, burnt or 0, None, session_id)
-
-
-def _session(operation: Finish) -> str | None:
-    match operation.verdict:
-        case Answered(session_id=session_id) | Failed(session_id=session_id):
-            return session_id
-        case _:
-            return None
 
 
 def _reply_row(conversation: int, question: int, reply: Reply) -> tuple[object, ...]:

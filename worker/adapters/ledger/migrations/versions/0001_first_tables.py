@@ -28,6 +28,9 @@ def upgrade() -> None:
         sa.Column("create_intent_at", sa.Double(), nullable=True),
         sa.Column("forgotten_session_ids", sa.Text(), server_default="[]", nullable=False),
         sa.Column("epoch", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("creates", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("heal_at", sa.Double(), nullable=True),
+        sa.Column("is_blocked", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("lease_token", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("lease_until", sa.Double(), server_default="0", nullable=False),
         sa.Column("owner", sa.Text(), nullable=True),
@@ -43,6 +46,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("due_at IS NOT NULL"),
         sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "conversations_heal",
+        "conversations",
+        ["heal_at"],
+        unique=False,
+        postgresql_where=sa.text("heal_at IS NOT NULL"),
+        sqlite_where=sa.text("heal_at IS NOT NULL"),
     )
     op.create_index(
         "conversations_leased",
@@ -67,6 +78,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("probe", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("buckets", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("is_altering", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_table(
@@ -100,6 +112,7 @@ def upgrade() -> None:
         sa.Column("intent_at", sa.Double(), nullable=True),
         sa.Column("intent_session_id", sa.Text(), nullable=True),
         sa.Column("baseline_message_id", sa.BigInteger(), nullable=True),
+        sa.Column("first_baseline_message_id", sa.BigInteger(), nullable=True),
         sa.Column("looks", sa.Integer(), server_default="0", nullable=False),
         sa.Column("has_ended", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("session_id", sa.Text(), nullable=True),
@@ -108,6 +121,9 @@ def upgrade() -> None:
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=True),
         sa.Column("finished_at", sa.Double(), nullable=True),
+        sa.Column("second_look_at", sa.Double(), nullable=True),
+        sa.Column("duplicate_message_id", sa.BigInteger(), nullable=True),
+        sa.Column("late_post_at", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("number"),
         sa.UniqueConstraint("event_hash"),
     )
@@ -142,6 +158,22 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'posting'"),
         sqlite_where=sa.text("state = 'posting'"),
+    )
+    op.create_index(
+        "questions_second_look",
+        "questions",
+        ["second_look_at"],
+        unique=False,
+        postgresql_where=sa.text("second_look_at IS NOT NULL"),
+        sqlite_where=sa.text("second_look_at IS NOT NULL"),
+    )
+    op.create_index(
+        "questions_suspect",
+        "questions",
+        ["number"],
+        unique=False,
+        postgresql_where=sa.text("duplicate_message_id is not null or late_post_at is not null"),
+        sqlite_where=sa.text("duplicate_message_id is not null or late_post_at is not null"),
     )
     op.create_table(
         "replies",

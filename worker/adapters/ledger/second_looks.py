@@ -1,0 +1,97 @@
+"""Looking once more after a repost: did the first post show up after all? (PROTOCOL 6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from worker.adapters.ledger.database import Transaction
+from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.core.model import SecondLook
+
+#: s. A look that was taken and not reported is taken again after this.
+TAKEN_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSecondLooks:
+    """Take looks that are due."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSecondLook:
+    """Record what a look found."""
+
+    question: int
+    duplicate_message_id: int | None
+
+
+class SecondLookStatements:
+    """The statements, once per dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        numbers = rows_from(dialect, number="int")
+        skip_locked = " for update skip locked" if dialect == "postgresql" else ""
+        self.due = sa.text(
+            "select number from questions where second_look_at <= :now"
+            f" order by second_look_at limit :limit{skip_locked}"
+        )
+        self.put_off = sa.text(
+            f"update questions set second_look_at = :until where number in (select r.number from {numbers})"
+        )
+        self.read = sa.text(
+            "select q.number, q.source, q.event_id, q.content, q.session_id, q.first_baseline_message_id,"
+            " q.message_id, c.project_id, c.external_id from questions q join conversations c"
+            f" on c.number = q.conversation where q.number in (select r.number from {numbers})"
+        )
+        self.record = sa.text(
+            "update questions set second_look_at = null, duplicate_message_id = :duplicate_message_id"
+            " where number = :question"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SecondLooks:
+    """Handlers."""
+
+    statements: SecondLookStatements
+
+    def take(self, transaction: Transaction, operations: Sequence[TakeSecondLooks]) -> list[list[SecondLook]]:
+        """Take due looks for each operation."""
+        return [self._take(transaction, operation.limit) for operation in operations]
+
+    def record(self, transaction: Transaction, operations: Sequence[RecordSecondLook]) -> list[None]:
+        """Record each."""
+        for operation in operations:
+            transaction.run(
+                self.statements.record,
+                question=operation.question,
+                duplicate_message_id=operation.duplicate_message_id,
+            )
+        return [None for _ in operations]
+
+    def _take(self, transaction: Transaction, limit: int) -> list[SecondLook]:
+        due = transaction.rows(self.statements.due, now=transaction.now, limit=limit)
+        if not due:
+            return []
+        rows = as_rows([(row["number"],) for row in due])
+        transaction.run(self.statements.put_off, rows=rows, until=transaction.now + TAKEN_S)
+        return [
+            SecondLook(
+                question=row["number"],
+                source=row["source"],
+                event_id=row["event_id"],
+                text=json.loads(row["content"])["question"],
+                project_id=row["project_id"],
+                session_id=row["session_id"],
+                external_id=row["external_id"],
+                baseline_message_id=row["first_baseline_message_id"],
+                message_id=row["message_id"],
+            )
+            for row in transaction.rows(self.statements.read, rows=rows)
+        ]

@@ -1,0 +1,269 @@
+"""The only place where parts are wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from importlib import metadata
+
+from worker.adapters.clock import SystemClock
+from worker.adapters.customgpt import CustomGpt, CustomGptConfig
+from worker.adapters.doorbell import Doorbell
+from worker.adapters.ledger import GateChange, Identity, LedgerConfig, SqlLedger, open_ledger, prepare
+from worker.adapters.logs import ContactHash, configure_logging
+from worker.adapters.rabbitmq import BusConfig, RabbitmqBus
+from worker.adapters.recovery_points import NoRecoveryPoints
+from worker.core.errors import LedgerUnavailable
+from worker.core.gate import PROBED, Pace
+from worker.core.healing import Healer
+from worker.core.ports import Bell, Bus, Log, RecoveryPoints
+from worker.core.world import Rules, World
+from worker.runtime.intake import Intake, IntakeRules
+from worker.runtime.process import Process
+from worker.runtime.relay import Relay
+from worker.runtime.sweeper import Sweeper
+from worker.runtime.turns import Turns
+from worker.settings import Settings, make_state_folder
+
+#: s. Pauses between tries to reach the ledger at the start.
+LEDGER_PAUSES_S = (0.5, 10.0)
+#: Length of the fingerprint that names an API key in the ledger: never enough to try keys against.
+FINGERPRINT_HEX = 16
+
+
+def new_worker_id() -> str:
+    """Name this process: readable by people, and never the same again after a restart."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+async def run_worker(
+    settings: Settings,
+    *,
+    bus: Bus | None = None,
+    bell: Bell | None = None,
+    points: RecoveryPoints | None = None,
+) -> None:
+    """Run one worker until SIGTERM or SIGINT. ``bus`` and ``bell`` replace RabbitMQ, for the demo."""
+    worker_id = new_worker_id()
+    log = configure_logging(
+        settings.log_format, settings.log_level, worker_id=worker_id, has_color=not settings.no_color
+    )
+    stop = asyncio.Event()
+    _listen_for_signals(stop, log)
+    for setting, detail in settings.warnings:
+        log("settings.warned", setting=setting, detail=detail)
+    begun = time.monotonic()
+    make_state_folder(settings)
+    identity = await _prepare_ledger(settings, log, stop)
+    if identity is None:
+        return
+    bus = bus or RabbitmqBus(bus_config(settings, name=worker_id), log=log)
+    bell = bell or Doorbell(
+        settings.rabbitmq_url,
+        settings.doorbell_queue,
+        identity.ledger_id,
+        log=log,
+        ca_file=settings.rabbitmq_ca_file,
+    )
+    ledger = make_ledger(settings, worker_id, log)
+    assistant = CustomGpt(api_config(settings), key=settings.key_source(), log=log)
+    process = make_process(
+        settings,
+        bus=bus,
+        bell=bell,
+        ledger=ledger,
+        assistant=assistant,
+        points=points or NoRecoveryPoints(),
+        contact_hash=contact_hash(settings, identity),
+        log=log,
+    )
+    ledger.start()
+    await assistant.start()
+    log(
+        "worker.started",
+        version=metadata.version("askrelay"),
+        ledger="sqlite" if settings.database_url.startswith("sqlite") else "postgresql",
+        concurrency=settings.concurrency,
+        project_id=settings.customgpt_project_id,
+    )
+    try:
+        await process.run(stop)
+    finally:
+        await assistant.close()
+        await ledger.stop()
+        log("worker.stopped", duration_s=round(time.monotonic() - begun, 3))
+
+
+def make_process(
+    settings: Settings,
+    *,
+    bus: Bus,
+    bell: Bell,
+    ledger: SqlLedger,
+    assistant: CustomGpt,
+    points: RecoveryPoints,
+    contact_hash: Callable[[str], str],
+    log: Log,
+) -> Process:
+    """Wire the loops of one process."""
+    clock, randomness = SystemClock(), random.SystemRandom()
+    relay = Relay(bus, ledger, clock, randomness, points, log)
+    world = World(
+        ledger=ledger,
+        assistant=assistant,
+        clock=clock,
+        randomness=randomness,
+        points=points,
+        rules=rules_of(settings),
+        # One route exists today; every route has the one project of the settings.
+        project_of=lambda _route: settings.customgpt_project_id,
+        publish=relay.publish,
+    )
+    intake = Intake(
+        bus=bus,
+        ledger=ledger,
+        bell=bell,
+        clock=clock,
+        randomness=randomness,
+        points=points,
+        log=log,
+        rules=IntakeRules(settings.default_source, settings.answer_within_s),
+        on_repeat=relay.look,
+    )
+    turns = Turns(world, bell, log, settings.concurrency, contact_hash)
+    sweeper = Sweeper(ledger, Healer(ledger, assistant, log), bell, clock, randomness, log)
+    return Process(bus, bell, intake, turns, relay, sweeper, clock, log, settings.grace_s)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Return the protocol's times."""
+    return Rules(
+        lease_s=settings.lease_s,
+        send_grace_s=settings.send_grace_s,
+        request_timeout_s=settings.request_timeout_s,
+        settle_s=settings.settle_s,
+        list_lag_s=settings.list_lag_s,
+        max_attempts=settings.max_attempts,
+        on_unknown=settings.on_unknown,
+    )
+
+
+def make_ledger(settings: Settings, worker_id: str, log: Log) -> SqlLedger:
+    """Wire the ledger."""
+    lost_at: list[float] = []
+
+    def on_state(is_up: bool) -> None:
+        if is_up:
+            log("ledger.recovered", away_s=round(time.monotonic() - lost_at.pop(), 1) if lost_at else None)
+        else:
+            lost_at[:] = [time.monotonic()]
+            log("ledger.lost", error_code=LedgerUnavailable.code)
+
+    def on_gate_change(change: GateChange) -> None:
+        if change.reason is None:
+            log("gate.opened", reason=change.was)
+            return
+        log("gate.closed", reason=change.reason, retry_in_s=round(change.for_s, 1))
+        if change.reason in PROBED - {"breaker"}:
+            log("agent.unavailable", error_code=change.reason, retry_in_s=round(change.for_s, 1))
+
+    return open_ledger(
+        LedgerConfig(
+            url=settings.database_url,
+            worker_id=worker_id,
+            version=metadata.version("askrelay"),
+            gate_key=_fingerprint(settings),
+            pace=Pace(settings.requests_per_minute, settings.requests_at_once),
+            lease_s=settings.lease_s,
+            request_timeout_s=settings.request_timeout_s,
+            keep_days=settings.keep_days,
+            dedup_days=settings.dedup_days,
+            settle_s=settings.settle_s,
+            heal_after_s=settings.send_grace_s + settings.request_timeout_s + settings.list_lag_s,
+            blocks_on_failure=settings.after_failure == "block",
+        ),
+        on_state=on_state,
+        on_gate_change=on_gate_change,
+    )
+
+
+def bus_config(settings: Settings, *, name: str) -> BusConfig:
+    """Return what the bus needs of the settings."""
+    return BusConfig(
+        url=settings.rabbitmq_url,
+        ca_file=settings.rabbitmq_ca_file,
+        events_exchange=settings.events_exchange,
+        question_queue=settings.question_queue,
+        rejected_queue=settings.rejected_queue,
+        asked_key=settings.asked_key,
+        answered_key=settings.answered_key,
+        failed_key=settings.failed_key,
+        declare=settings.declare,
+        connection_name=f"askrelay {name}",
+    )
+
+
+def api_config(settings: Settings) -> CustomGptConfig:
+    """Return what the API's adapter needs of the settings."""
+    return CustomGptConfig(
+        api_url=settings.customgpt_api_url,
+        request_timeout_s=settings.request_timeout_s,
+        proxy_url=settings.https_proxy,
+        no_proxy=settings.no_proxy or "",
+    )
+
+
+def contact_hash(settings: Settings, identity: Identity) -> ContactHash:
+    """Return the hash under which contacts appear in the logs."""
+    key = settings.log_key.get_secret_value() if settings.log_key else identity.log_key
+    return ContactHash(key)
+
+
+def _fingerprint(settings: Settings) -> str:
+    """Name the gate: one per API and key."""
+    text = f"{settings.customgpt_api_url} {settings.key_source()()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_HEX]
+
+
+async def _prepare_ledger(settings: Settings, log: Log, stop: asyncio.Event) -> Identity | None:
+    """Wait until the ledger is there and ready; None when told to stop meanwhile."""
+    pause_s, longest = LEDGER_PAUSES_S
+    begun: float | None = None
+    while True:
+        try:
+            identity = await asyncio.to_thread(prepare, settings.database_url)
+        except LedgerUnavailable as error:
+            if begun is None:
+                begun = time.monotonic()
+                log("ledger.lost", error_code=error.code, retry_in_s=pause_s)
+        else:
+            if begun is not None:
+                log("ledger.recovered", away_s=round(time.monotonic() - begun, 1))
+            return identity
+        try:
+            async with asyncio.timeout(pause_s):
+                await stop.wait()
+        except TimeoutError:
+            pause_s = min(pause_s * 2, longest)
+        else:
+            return None
+
+
+def _listen_for_signals(stop: asyncio.Event, log: Log) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        log("worker.stopping", reason=number.name)
+        stop.set()
+        # A second one means now.
+        loop.remove_signal_handler(signal.SIGINT)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)

@@ -1,0 +1,78 @@
+"""The broker: whether it can be reached, and whether all is there that a worker needs of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from worker.adapters.rabbitmq.config import broker_address, connection_parameters
+from worker.adapters.rabbitmq.link import describe
+from worker.adapters.rabbitmq.wire import Wire, open_wire
+from worker.cli.doctor_checks.broker_objects import look_at_exchange, look_at_queues
+from worker.cli.doctor_checks.broker_rights import look_at_rights
+from worker.cli.doctor_checks.finding import Finding, Say
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+#: The oldest RabbitMQ that has all that is used (DESIGN 4.1).
+OLDEST = (3, 10)
+
+#: What to do about a connection that is not made, by the code of ``describe``.
+_ADVICE = {
+    "broker_credentials_rejected": "put the right ones into RABBITMQ_URL",
+    "broker_vhost_refused": "look at the end of RABBITMQ_URL, or: rabbitmqctl add_vhost, set_permissions",
+    "broker_tls_failed": "look at RABBITMQ_CA_FILE and at the host in RABBITMQ_URL",
+    "broker_unreachable": "look at RABBITMQ_URL, and whether RabbitMQ runs there",
+}
+
+
+def check_broker(settings: Settings, say: Say) -> None:
+    """Connect, and look at version, exchange, queues and rights; nothing is made or changed."""
+    asyncio.run(_check(settings, say))
+
+
+async def _check(settings: Settings, say: Say) -> None:
+    address = broker_address(settings.rabbitmq_url)
+    try:
+        wire = await open_wire(
+            connection_parameters(
+                settings.rabbitmq_url, ca_file=settings.rabbitmq_ca_file, connection_name="askrelay doctor"
+            )
+        )
+    except Exception as error:  # noqa: BLE001 - pika raises many, and ``describe`` has a sentence for each
+        code, detail = describe(error)
+        advice = _ADVICE.get(code, "look at RABBITMQ_URL and at the broker's log")
+        say(Finding("broker", "wrong", f"{address}: {detail}", advice))
+        return
+    try:
+        product, version = _product_and_version(wire)
+        say(_reached(settings, product, version))
+        await look_at_exchange(wire, settings, say)
+        await look_at_queues(wire, settings, say, version=version)
+        if product == "RabbitMQ":
+            # Other brokers may not refuse what RabbitMQ refuses, and then the looking would do something.
+            await look_at_rights(wire, settings, say)
+    finally:
+        await wire.close()
+
+
+def _reached(settings: Settings, product: str, version: tuple[int, ...]) -> Finding:
+    how = " over TLS" if settings.rabbitmq_url.startswith("amqps://") else ""
+    number = ".".join(map(str, version))
+    text = f"{product} {number} at {broker_address(settings.rabbitmq_url)}{how}"
+    if version and version < OLDEST:
+        return Finding("broker", "wrong", text, "askrelay needs RabbitMQ 3.10 or newer")
+    return Finding("broker", "ok", text)
+
+
+def _product_and_version(wire: Wire) -> tuple[str, tuple[int, ...]]:
+    properties = wire.connection.server_properties or {}
+    numbers = re.match(r"\d+(\.\d+)*", _text(properties.get("version")))
+    version = tuple(map(int, numbers.group().split("."))) if numbers else ()
+    return _text(properties.get("product")) or "a broker", version
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")

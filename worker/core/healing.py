@@ -1,0 +1,118 @@
+"""Healing: extra conversations go, reposted questions are looked for once more (PROTOCOL 4.5 and 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from worker.core.conversations import tag_of
+from worker.core.errors import AssistantError, ConversationGone, GateClosed, LeaseLost
+from worker.core.model import Conversation, Lease, SecondLook
+from worker.core.ports import Assistant, Ledger, Log
+from worker.core.reconcile import evened_out
+
+T = TypeVar("T")
+
+#: s. After a look that the API did not answer.
+AGAIN_S = 60.0
+#: Second looks taken at once.
+LOOKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Healer:
+    """Does one piece of healing at a time; reads are paced like those of turns."""
+
+    ledger: Ledger
+    assistant: Assistant
+    log: Log
+
+    async def heal_one(self) -> bool:
+        """Heal one conversation that is due; returns whether there was one."""
+        taken = await self.ledger.take_healing()
+        if taken is None:
+            return False
+        lease, conversation = taken
+        again_in_s = None
+        try:
+            try:
+                await self._delete_extras(lease, conversation)
+            except (AssistantError, GateClosed):
+                again_in_s = AGAIN_S
+            await self.ledger.finish_healing(lease, again_in_s=again_in_s)
+        except LeaseLost:
+            pass  # It took longer than the lease; it stays due.
+        return True
+
+    async def look_again(self) -> None:
+        """Look once more for questions that were posted again; a second match is reported."""
+        for look in await self.ledger.take_second_looks(LOOKS):
+            try:
+                duplicate = await self._second_match(look)
+            except (AssistantError, GateClosed):
+                continue  # It stays taken for a while and is due again.
+            await self.ledger.record_second_look(look.question, duplicate_message_id=duplicate)
+            if duplicate is not None:
+                self.log(
+                    "duplicate_post.found",
+                    question_id=look.event_id,
+                    event_source=look.source,
+                    project_id=look.project_id,
+                    session_id=look.session_id,
+                    message_id=duplicate,
+                )
+
+    async def _delete_extras(self, lease: Lease, conversation: Conversation) -> None:
+        """Delete the conversations that carry the tag, are not the saved one and have no messages.
+
+        Messages go only to the saved session, so what is empty was never used.
+        """
+        project_id, session_id = conversation.project_id, conversation.session_id
+        if project_id is None or session_id is None:
+            return  # Being ensured anew: whatever is listed may yet be adopted.
+        tag = tag_of(project_id, conversation)
+        for remote in await self._read(lease, partial(self.assistant.find_conversations, project_id, tag)):
+            if not remote.name.endswith(tag) or remote.is_deleted or remote.session_id == session_id:
+                continue
+            extra = remote.session_id
+            try:
+                listing = await self._read(
+                    lease, partial(self.assistant.list_messages, project_id, extra, above=-1)
+                )
+            except ConversationGone:
+                continue
+            if listing.messages:
+                continue  # Somebody talks in it: not ours to take away.
+            # A healer that was stopped for long must not delete what another turn adopted meanwhile.
+            if await self.ledger.renew([lease]):
+                raise LeaseLost
+            await self._read(lease, partial(self.assistant.delete_conversation, project_id, extra))
+            self.log("conversation.healed", project_id=project_id, session_id=extra)
+
+    async def _second_match(self, look: SecondLook) -> int | None:
+        """Return the lowest message that is this question too and answers no other."""
+        listing = await self._read(
+            None,
+            partial(
+                self.assistant.list_messages,
+                look.project_id,
+                look.session_id,
+                above=look.baseline_message_id,
+            ),
+        )
+        others = [
+            message.message_id
+            for message in listing.messages
+            if look.baseline_message_id < message.message_id != look.message_id
+            and message.external_id == look.external_id
+            and evened_out(message.question) == evened_out(look.text)
+        ]
+        if not others:
+            return None
+        return min(await self.ledger.unclaimed(look.session_id, others), default=None)
+
+    async def _read(self, lease: Lease | None, call: Callable[[], Awaitable[T]]) -> T:
+        await self.ledger.admit_read(lease)
+        return await call()

@@ -1,0 +1,1 @@
+"""The runtime runs the loops, on ports only."""

@@ -1,0 +1,225 @@
+"""Intake: events off the bus, checked, written once to the ledger, acked (PROTOCOL 2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from schemas import AskedQuestion, EventRefused, OwnReply, RawEvent, decode_event, epoch_of, reply_id
+from worker.core.errors import IdConflict, LedgerUnavailable, MalformedEvent
+from worker.core.model import Acceptance, AcceptedQuestion
+from worker.core.ports import (
+    Bell,
+    Bus,
+    Clock,
+    Delivery,
+    Ledger,
+    Log,
+    PublishResult,
+    Randomness,
+    RecoveryPoint,
+    RecoveryPoints,
+)
+
+#: Deliveries in one transaction.
+BATCH = 256
+#: s. A ledger that is away for longer: give the deliveries back, so that another process may take over.
+LEDGER_AWAY_S = 60.0
+#: s. Pauses between tries while the ledger is away.
+LEDGER_PAUSES_S = (0.2, 5.0)
+#: s. Pause after the rejected queue took nothing, before its deliveries come again.
+REJECT_PAUSE_S = 1.0
+#: The only route there is today.
+ROUTE = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRules:
+    """The settings that intake looks at."""
+
+    default_source: str
+    #: s after the event's time; None is no limit.
+    answer_within_s: float | None
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """A batch after decoding."""
+
+    settled: list[Delivery] = field(default_factory=list)
+    questions: list[tuple[Delivery, AcceptedQuestion]] = field(default_factory=list)
+    refused: list[tuple[Delivery, str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Intake:
+    """Takes batches until it is stopped; one batch is under way at a time."""
+
+    bus: Bus
+    ledger: Ledger
+    bell: Bell
+    clock: Clock
+    randomness: Randomness
+    points: RecoveryPoints
+    log: Log
+    rules: IntakeRules
+    #: Tells the relay that a stored reply is due again.
+    on_repeat: Callable[[], None]
+    is_stopping: bool = False
+    #: A batch is being written or settled.
+    is_taking: bool = False
+
+    async def run(self) -> None:
+        """Take batches for ever."""
+        while not self.is_stopping:
+            deliveries = await self.bus.receive(BATCH)
+            self.is_taking = True
+            try:
+                await self.take_batch(deliveries)
+            finally:
+                self.is_taking = False
+
+    async def take_batch(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle what can be settled of a batch: the ledger first, then the acks, then the bell."""
+        self.points.reached(RecoveryPoint.BATCH_RECEIVED)
+        batch = self._sort(deliveries)
+        accepted = await self._accept([question for _, question in batch.questions])
+        if accepted is None:
+            await self.bus.reset_intake()
+            return
+        self.points.reached(RecoveryPoint.BATCH_ACCEPTED)
+        for (delivery, question), acceptance in zip(batch.questions, accepted, strict=True):
+            match acceptance.result:
+                case "conflict":
+                    batch.refused.append(
+                        (delivery, IdConflict.code, "other data under the same source and id")
+                    )
+                case "refused":
+                    batch.refused.append((delivery, MalformedEvent.code, "the database refuses this event"))
+                case "new":
+                    batch.settled.append(delivery)
+                case _:
+                    batch.settled.append(delivery)
+                    self.log(
+                        "event.repeated",
+                        question_id=question.event_id,
+                        event_source=question.source,
+                        reply_id=question.reply_id,
+                        reason=acceptance.result,
+                        redelivered=delivery.is_redelivered,
+                    )
+        has_failed = await self._reject(batch)
+        self.bus.ack(batch.settled)
+        self.points.reached(RecoveryPoint.BATCH_ACKED)
+        self._announce(accepted)
+        if has_failed:
+            # What could not be put aside stays unacked; a new channel brings it again.
+            await self.clock.sleep(REJECT_PAUSE_S)
+            await self.bus.reset_intake()
+
+    def _sort(self, deliveries: Sequence[Delivery]) -> _Sorted:
+        batch = _Sorted()
+        for delivery in deliveries:
+            try:
+                event = decode_event(_raw(delivery), default_source=self.rules.default_source)
+            except EventRefused as refused:
+                batch.refused.append((delivery, refused.reason, refused.detail))
+                continue
+            match event:
+                case OwnReply():
+                    self.log("event.ignored", reason="own_reply")
+                    batch.settled.append(delivery)
+                case AskedQuestion():
+                    batch.questions.append((delivery, self._accepted(event, delivery)))
+        return batch
+
+    def _accepted(self, event: AskedQuestion, delivery: Delivery) -> AcceptedQuestion:
+        expires_at = event.expires_at
+        if self.rules.answer_within_s is not None:
+            begun_at = epoch_of(event.asked_at) if event.asked_at else self.clock.wall()
+            limit = begun_at + self.rules.answer_within_s
+            expires_at = limit if expires_at is None else min(expires_at, limit)
+        return AcceptedQuestion(
+            source=event.source,
+            event_id=event.event_id,
+            reply_id=reply_id(event.source, event.event_id),
+            route=ROUTE,
+            contact_id=event.contact_id,
+            thread_id=event.thread_id,
+            text=event.question,
+            lang=event.lang,
+            metadata=event.metadata,
+            asked_at=event.asked_at,
+            expires_at=expires_at,
+            traceparent=event.traceparent,
+            tracestate=event.tracestate,
+            is_redelivered=delivery.is_redelivered,
+        )
+
+    async def _accept(self, questions: Sequence[AcceptedQuestion]) -> list[Acceptance] | None:
+        """Write the batch; None when the ledger stayed away for too long."""
+        if not questions:
+            return []
+        begun = self.clock.boottime()
+        pause_s, longest = LEDGER_PAUSES_S
+        while True:
+            try:
+                accepted = await self.ledger.accept(questions)
+            except LedgerUnavailable:
+                if self.is_stopping or self.clock.boottime() - begun > LEDGER_AWAY_S:
+                    return None
+                await self.clock.sleep(self.randomness.uniform(pause_s / 2, pause_s))
+                pause_s = min(pause_s * 2, longest)
+            else:
+                new = sum(acceptance.result == "new" for acceptance in accepted)
+                self.log(
+                    "intake.batch_accepted",
+                    batch=len(questions),
+                    new=new,
+                    repeated=len(questions) - new,
+                    duration_s=round(self.clock.boottime() - begun, 4),
+                )
+                return accepted
+
+    async def _reject(self, batch: _Sorted) -> bool:
+        """Put aside what was refused and settle what the broker confirmed; tell whether any failed."""
+        if not batch.refused:
+            return False
+        results = await asyncio.gather(
+            *(
+                self.bus.reject(delivery, reason=reason, detail=detail)
+                for delivery, reason, detail in batch.refused
+            )
+        )
+        for (delivery, reason, detail), result in zip(batch.refused, results, strict=True):
+            is_put_aside = result is PublishResult.CONFIRMED
+            self.log(
+                "event.rejected",
+                error_code=reason,
+                detail=detail,
+                body_bytes=len(delivery.body),
+                redelivered=delivery.is_redelivered,
+            )
+            if is_put_aside:
+                batch.settled.append(delivery)
+        return any(result is not PublishResult.CONFIRMED for result in results)
+
+    def _announce(self, accepted: Sequence[Acceptance]) -> None:
+        results = {acceptance.result for acceptance in accepted}
+        if results & {"new", "repeat_unfinished"}:
+            self.bell.ring()
+        if "repeat_finished" in results:
+            self.on_repeat()
+
+
+def _raw(delivery: Delivery) -> RawEvent:
+    return RawEvent(
+        body=delivery.body,
+        content_type=delivery.content_type,
+        content_encoding=delivery.content_encoding,
+        message_id=delivery.message_id,
+        app_id=delivery.app_id,
+        type=delivery.type,
+        headers=delivery.headers,
+    )

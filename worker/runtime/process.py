@@ -1,0 +1,92 @@
+"""One worker process: its loops, from the first to the last (PROTOCOL 9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from worker.core.ports import Bell, Bus, Clock, Log
+from worker.runtime.intake import Intake
+from worker.runtime.relay import Relay
+from worker.runtime.sweeper import Sweeper
+from worker.runtime.turns import Turns
+
+#: s. A loop that crashed is a bug of ours; the others go on, and it begins anew after this.
+RESTART_S = 1.0
+#: s. Kept back from the grace for publishing the last replies and giving leases back.
+CLOSING_S = 3.0
+
+
+@dataclass(slots=True)
+class Process:
+    """Runs intake, turns, relay and sweeper until it is told to stop."""
+
+    bus: Bus
+    bell: Bell
+    intake: Intake
+    turns: Turns
+    relay: Relay
+    sweeper: Sweeper
+    clock: Clock
+    log: Log
+    grace_s: float
+    _loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start everything, wait for ``stop``, end in order."""
+        await self.bus.start()
+        await self.bell.start(self.turns.on_ring)
+        for name, loop in {
+            "intake": self.intake.run,
+            "turns": self.turns.run,
+            "leases": self.turns.renew_leases,
+            "relay": self.relay.run,
+            "sweeper": self.sweeper.run,
+        }.items():
+            self._loops[name] = asyncio.create_task(self._guard(name, loop), name=name)
+        try:
+            await stop.wait()
+        finally:
+            await self._end()
+
+    async def _guard(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await loop()
+            except Exception as error:  # noqa: BLE001 - one loop's bug must not end the others
+                self.log("loop.crashed", loop=name, exception=error)
+                await self.clock.sleep(RESTART_S)
+            else:
+                return
+
+    async def _end(self) -> None:
+        """Stop intake, claim nothing, let turns end, publish; what is cut off is read back by others."""
+        begun = self.clock.boottime()
+        self.intake.is_stopping = True
+        await self._cancel("sweeper")
+        await self._end_intake()
+        await self.bell.stop()
+        grace_s = max(0.0, self.grace_s - CLOSING_S - (self.clock.boottime() - begun))
+        await self.turns.stop(grace_s)
+        await self._cancel("turns", "leases")
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await self.relay.drain()
+        except TimeoutError:
+            pass  # Another process publishes them.
+        await self._cancel("relay")
+        await self.bus.stop()
+
+    async def _end_intake(self) -> None:
+        """Let a batch that is being written end, then close the channel; unacked deliveries return."""
+        if self.intake.is_taking:
+            await asyncio.wait([self._loops["intake"]], timeout=CLOSING_S)
+        await self._cancel("intake")
+        await self.bus.stop_intake()
+
+    async def _cancel(self, *names: str) -> None:
+        tasks = [self._loops[name] for name in names if name in self._loops]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

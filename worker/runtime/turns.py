@@ -1,0 +1,245 @@
+"""Turns: claims as many as there is room for, runs them side by side, keeps their leases (PROTOCOL 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from worker.core.errors import LeaseLost, LedgerUnavailable
+from worker.core.model import Answered, Claim, Claims, Failed, Halt, Lease, Retry, Snooze, Verdict
+from worker.core.ports import Bell, Log, RecoveryPoint
+from worker.core.turn import finish, take_turn
+from worker.core.world import Turn, World
+
+#: s. With every doorbell lost, questions start at most this late: each process looks by itself.
+LOOK_S = 5.0
+#: Claims in one transaction: more only make the others of the batch wait.
+CLAIM_AT_MOST = 200
+#: Leases that expired in a row on a question, from which on it runs alone in its process: should it bring the
+#: process down again, it takes no other turn along.
+SUSPECT_LEASES = 2
+#: Part of a lease after which it is renewed: two renewals may fail before it is lost.
+RENEW_PART = 1 / 3
+
+
+@dataclass(slots=True)
+class Turns:
+    """The turns of one process."""
+
+    world: World
+    bell: Bell
+    log: Log
+    concurrency: int
+    #: The keyed hash under which a contact appears in the logs.
+    contact_hash: Callable[[str], str]
+    is_stopping: bool = False
+    _active: dict[Lease, asyncio.Task[None]] = field(default_factory=dict)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Claimed turns of questions that seem to bring processes down; one runs at a time, with no other.
+    _suspects: set[Lease] = field(default_factory=set)
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _has_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Rings whose actor waits until room was used to claim.
+    _ringers: list[asyncio.Future[None]] = field(default_factory=list)
+    #: BOOTTIME until which the gate was said to be closed.
+    _closed_until: float = -math.inf
+
+    @property
+    def under_way(self) -> int:
+        """How many turns are under way."""
+        return len(self._active)
+
+    async def on_ring(self) -> None:
+        """Hear the doorbell: return once free room was used to claim, wait while there is none."""
+        if self.is_stopping:
+            return
+        ringer = asyncio.get_running_loop().create_future()
+        self._ringers.append(ringer)
+        self._wake.set()
+        await ringer
+
+    async def run(self) -> None:
+        """Claim whenever somebody waits and there is room."""
+        look_in_s = 0.0
+        while not self.is_stopping:
+            await self._wait(look_in_s)
+            room = 0 if self._suspects else self.concurrency - len(self._active)
+            if room <= 0:
+                look_in_s = LOOK_S
+                continue
+            ringers, self._ringers = self._ringers, []
+            try:
+                look_in_s = await self._claim(min(room, CLAIM_AT_MOST))
+            finally:
+                for ringer in ringers:
+                    if not ringer.done():
+                        ringer.set_result(None)
+
+    async def renew_leases(self) -> None:
+        """Keep the leases of turns under way; stop those whose lease is lost."""
+        lease_s = self.world.rules.lease_s
+        while True:
+            await self.world.clock.sleep(lease_s * RENEW_PART)
+            leases = list(self._active)
+            if not leases:
+                continue
+            try:
+                lost = await self.world.ledger.renew(leases)
+            except LedgerUnavailable:
+                continue
+            for lease in lost:
+                if (task := self._active.get(lease)) is not None:
+                    task.cancel()
+
+    async def stop(self, grace_s: float) -> None:
+        """Claim nothing more, let turns end, then give back what is left, intents and all."""
+        self.is_stopping = True
+        self._wake.set()
+        for ringer in self._ringers:
+            if not ringer.done():
+                ringer.set_result(None)
+        tasks = dict(self._active)
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=grace_s)
+        left = {lease: task for lease, task in tasks.items() if not task.done()}
+        for task in left.values():
+            task.cancel()
+        await asyncio.gather(*left.values(), return_exceptions=True)
+        if left:
+            try:
+                await self.world.ledger.release(list(left))
+            except LedgerUnavailable:
+                return  # The leases end by themselves.
+
+    async def _wait(self, look_in_s: float) -> None:
+        """Wait for a ring, for the end of a turn, or for the time of the next look."""
+        try:
+            async with asyncio.timeout(look_in_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _claim(self, limit: int) -> float:
+        """Claim and start turns; returns when to look again, in seconds."""
+        clock = self.world.clock
+        longest = self.world.randomness.uniform(LOOK_S * 0.7, LOOK_S * 0.95)
+        if clock.boottime() < self._closed_until:
+            return min(self._closed_until - clock.boottime(), longest)
+        try:
+            claims = await self.world.ledger.claim(limit)
+        except LedgerUnavailable:
+            return self.world.randomness.uniform(0.5, 1.5)
+        self.world.points.reached(RecoveryPoint.CLAIMED)
+        claimed_at = clock.boottime()
+        for claim in claims.turns:
+            self._start(claim, claimed_at)
+        return self._next_look(claims, claimed_at, longest)
+
+    def _next_look(self, claims: Claims, claimed_at: float, longest: float) -> float:
+        next_due_s = longest if claims.next_due_in_s is None else claims.next_due_in_s
+        if claims.closed is not None and claims.closed != "at_once":
+            self._closed_until = claimed_at + min(next_due_s, longest)
+        if claims.has_more:
+            if len(self._active) < self.concurrency:
+                return 0.0
+            # More wait than there is room for here: others may have room.
+            self.bell.ring()
+        return max(0.0, min(next_due_s, longest))
+
+    def _start(self, claim: Claim, claimed_at: float) -> None:
+        turn = Turn(claim, self.world, claimed_at)
+        if claim.question.expired_leases >= SUSPECT_LEASES:
+            self._suspects.add(claim.lease)
+            task = asyncio.create_task(self._take_alone(turn))
+        else:
+            task = asyncio.create_task(self._take(turn))
+        self._active[claim.lease] = task
+        task.add_done_callback(lambda _: self._ended(claim.lease))
+
+    def _ended(self, lease: Lease) -> None:
+        self._active.pop(lease, None)
+        self._suspects.discard(lease)
+        self._has_ended.set()
+        self._wake.set()
+
+    async def _take_alone(self, turn: Turn) -> None:
+        """Take a suspect's turn when every other turn of this process has ended."""
+        async with self._alone:
+            while self._active.keys() - self._suspects:
+                self._has_ended.clear()
+                await self._has_ended.wait()
+            await self._take(turn)
+
+    async def _take(self, turn: Turn) -> None:
+        try:
+            verdict = await finish(turn, await take_turn(turn))
+        except LeaseLost:
+            self._log_lost(turn)
+        except asyncio.CancelledError:
+            if not self.is_stopping:
+                self._log_lost(turn)
+            raise
+        except Exception as error:  # noqa: BLE001 - the lease ends by itself, and its end is counted
+            self.log(
+                "turn.crashed",
+                question_id=turn.question.event_id,
+                event_source=turn.question.source,
+                exception=error,
+            )
+        else:
+            self._log_finished(turn, verdict)
+
+    def _log_lost(self, turn: Turn) -> None:
+        self.log(
+            "lease.lost",
+            question_id=turn.question.event_id,
+            event_source=turn.question.source,
+            contact_hash=self.contact_hash(turn.conversation.contact_id),
+            duration_s=round(self.world.clock.boottime() - turn.claimed_at, 3),
+        )
+
+    def _log_finished(self, turn: Turn, verdict: Verdict) -> None:
+        question, conversation = turn.question, turn.conversation
+        message = verdict.message if isinstance(verdict, Answered) else None
+        duration_s = self.world.clock.boottime() - turn.claimed_at
+        self.log(
+            "turn.finished",
+            question_id=question.event_id,
+            event_source=question.source,
+            reply_id=question.reply_id,
+            contact_hash=self.contact_hash(conversation.contact_id),
+            project_id=conversation.project_id,
+            session_id=conversation.session_id,
+            conversation_id=(message and message.conversation_id) or conversation.conversation_id,
+            message_id=message.message_id if message else None,
+            attempt=question.attempts + 1,
+            verdict=_name_of(verdict),
+            error_code=None if isinstance(verdict, Answered) else verdict.code,
+            outcome=verdict.outcome if isinstance(verdict, Answered) else None,
+            waited_s=round(turn.claim.claimed_at - question.received_at, 3),
+            gate_wait_s=round(turn.gate_wait_s, 3),
+            assistant_s=round(turn.assistant_s, 3),
+            duration_s=round(duration_s, 3),
+            question_chars=len(question.text),
+            answer_chars=len(message.answer or "") if message else None,
+            redelivered=question.is_redelivered,
+            trace_id=question.traceparent.split("-")[1] if question.traceparent else None,
+            span_id=question.traceparent.split("-")[2] if question.traceparent else None,
+        )
+
+
+def _name_of(verdict: Verdict) -> str:
+    match verdict:
+        case Answered():
+            return "answered"
+        case Retry():
+            return "retry"
+        case Snooze():
+            return "snooze"
+        case Halt():
+            return "halt"
+        case Failed():
+            return "failed"
