@@ -49,6 +49,7 @@ async def run_worker(
     bus: Bus | None = None,
     bell: Bell | None = None,
     points: RecoveryPoints | None = None,
+    is_after_restore: bool = False,
 ) -> None:
     """Run one worker until SIGTERM or SIGINT. ``bus`` and ``bell`` replace RabbitMQ, for the demo."""
     worker_id = new_worker_id()
@@ -81,6 +82,7 @@ async def run_worker(
         ledger=ledger,
         assistant=assistant,
         points=points or NoRecoveryPoints(),
+        is_after_restore=is_after_restore,
         contact_hash=contact_hash(settings, identity),
         log=log,
     )
@@ -111,6 +113,7 @@ def make_process(
     points: RecoveryPoints,
     contact_hash: Callable[[str], str],
     log: Log,
+    is_after_restore: bool = False,
 ) -> Process:
     """Wire the loops of one process."""
     clock, randomness = SystemClock(), random.SystemRandom()
@@ -121,7 +124,7 @@ def make_process(
         clock=clock,
         randomness=randomness,
         points=points,
-        rules=rules_of(settings),
+        rules=rules_of(settings, is_after_restore=is_after_restore),
         # One route exists today; every route has the one project of the settings.
         project_of=lambda _route: settings.customgpt_project_id,
         publish=relay.publish,
@@ -142,7 +145,7 @@ def make_process(
     return Process(bus, bell, intake, turns, relay, sweeper, clock, log, settings.grace_s)
 
 
-def rules_of(settings: Settings) -> Rules:
+def rules_of(settings: Settings, *, is_after_restore: bool = False) -> Rules:
     """Return the protocol's times."""
     return Rules(
         lease_s=settings.lease_s,
@@ -152,6 +155,7 @@ def rules_of(settings: Settings) -> Rules:
         list_lag_s=settings.list_lag_s,
         max_attempts=settings.max_attempts,
         on_unknown=settings.on_unknown,
+        is_after_restore=is_after_restore,
     )
 
 
@@ -187,6 +191,7 @@ def make_ledger(settings: Settings, worker_id: str, log: Log) -> SqlLedger:
             dedup_days=settings.dedup_days,
             settle_s=settings.settle_s,
             heal_after_s=settings.send_grace_s + settings.request_timeout_s + settings.list_lag_s,
+            contact_daily_limit=settings.contact_daily_limit,
             blocks_on_failure=settings.after_failure == "block",
         ),
         on_state=on_state,

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
+
+import typer
 
 from worker.settings import load_settings
 
 
-def run() -> None:
+def run(
+    *,
+    after_restore: Annotated[
+        bool,
+        typer.Option(
+            "--after-restore",
+            help="The ledger was restored from a backup: look for every question before its first post.",
+        ),
+    ] = False,
+) -> None:
     """Run a worker until it is told to stop (SIGTERM or Ctrl-C).
 
     Takes questions from RabbitMQ, answers them with the agent and publishes the replies. Run more of them to
@@ -21,4 +33,4 @@ def run() -> None:
     from worker.cli.loop import new_event_loop  # noqa: PLC0415
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(run_worker(settings))
+        runner.run(run_worker(settings, is_after_restore=after_restore))

@@ -12,8 +12,8 @@ from worker.core.model import GateNews
 
 #: s. The window of the plan's limit.
 WINDOW_S = 60.0
-#: s. Requests are counted in buckets of this width. A bucket counts until its last moment is WINDOW_S old, so
-#: that a request which arrives late by up to half a second never makes the API see one too many.
+#: s. Requests are counted in buckets of this width. A bucket counts until its last moment and one width more
+#: are WINDOW_S old, so that a request which arrives late by half a second never makes the API see one too many.
 BUCKET_S = 0.5
 #: Failures in a row, across the fleet, that open the breaker: fewer would trip on ordinary bad luck.
 BREAKER_FAILURES = 5
@@ -71,16 +71,15 @@ def tokens_left(gate: Gate, now: float, pace: Pace) -> float:
     """Return how many requests may begin now within the minute's limit."""
     if not pace.requests_per_minute:
         return math.inf
-    first = math.ceil((now - WINDOW_S) / BUCKET_S) - 1
-    return pace.requests_per_minute - sum(count for bucket, count in gate.buckets.items() if bucket >= first)
+    return pace.requests_per_minute - sum(_counted(gate, now).values())
 
 
 def next_token_in_s(gate: Gate, now: float, pace: Pace) -> float:
     """Return in how many seconds a request may begin; 0 when one may now."""
     if tokens_left(gate, now, pace) > 0:
         return 0.0
-    oldest = min(gate.buckets, default=0)
-    return max((oldest + 1) * BUCKET_S + WINDOW_S - now, BUCKET_S / 10)
+    oldest = min(_counted(gate, now), default=0)
+    return max((oldest + 2) * BUCKET_S + WINDOW_S - now, BUCKET_S / 10)
 
 
 def admit_turns(gate: Gate, now: float, pace: Pace, *, wanted: int, running: int) -> Admission:
@@ -114,8 +113,7 @@ def admit_request(gate: Gate, now: float, pace: Pace, *, conversation: int | Non
     if tokens_left(gate, now, pace) < 1:
         return gate, Admission(0, next_token_in_s(gate, now, pace), "pace")
     bucket = math.floor(now / BUCKET_S)
-    oldest = math.ceil((now - WINDOW_S) / BUCKET_S) - 1
-    kept = {number: count for number, count in gate.buckets.items() if number >= oldest}
+    kept = _counted(gate, now)
     kept[bucket] = kept.get(bucket, 0) + 1
     return replace(gate, buckets=kept), Admission(1)
 
@@ -155,6 +153,12 @@ def end_probe(gate: Gate, now: float, *, conversation: int) -> Gate:
     if gate.probe != conversation:
         return gate
     return replace(gate, probe=None, closed_until=now + BREAKER_PROBE_S)
+
+
+def _counted(gate: Gate, now: float) -> dict[int, int]:
+    """Return the buckets that count: those whose end, and one bucket's width more, is not WINDOW_S ago."""
+    first = math.ceil((now - WINDOW_S) / BUCKET_S) - 2
+    return {bucket: count for bucket, count in gate.buckets.items() if bucket >= first}
 
 
 def is_idle(gate: Gate) -> bool:

@@ -136,6 +136,8 @@ class Question:
     intent: Intent | None
     #: An earlier post's outcome was unknown, reading back found nothing, and it was posted again.
     is_repost: bool = False
+    #: Its contact had asked as many questions as a day allows.
+    is_over_limit: bool = False
     #: How many leases in a row expired on it.
     expired_leases: int = 0
 

@@ -6,6 +6,7 @@ from worker.core.conversations import ensure_conversation, find_again
 from worker.core.errors import (
     AskrelayError,
     AssistantError,
+    ContactLimit,
     ConversationGone,
     CrashPoison,
     Expired,
@@ -31,24 +32,11 @@ async def take_turn(turn: Turn) -> Verdict:
 
 
 async def _answer(turn: Turn) -> Verdict:
-    question = turn.question
     if turn.claim.probes in {"credentials_rejected", "project_not_found"}:
         await turn.read(lambda: turn.world.assistant.check_project(turn.project_id))
-    is_poison = question.expired_leases >= POISON_LEASES
-    if question.intent is not None:
-        # In flight: its outcome is unknown, so look before anything is sent again.
-        verdict = await read_back(turn, question.intent)
-        if verdict is not None:
-            return verdict
-    elif turn.world.rules.is_after_restore and not question.posts:
-        # The tables are older than the API: what they call waiting may have been posted.
-        verdict = await find_posted(turn)
-        if verdict is not None:
-            return verdict
-    elif question.expires_at is not None and turn.wall() > question.expires_at:
-        return Failed(Expired.code)
-    if is_poison:
-        return Failed(CrashPoison.code, f"{question.expired_leases} workers fell silent on it")
+    verdict = await _look_back(turn) or _give_up(turn)
+    if verdict is not None:
+        return verdict
     await ensure_conversation(turn)
     try:
         return await _post(turn)
@@ -57,6 +45,29 @@ async def _answer(turn: Turn) -> Verdict:
         await find_again(turn)
     await ensure_conversation(turn)
     return await _post(turn)
+
+
+async def _look_back(turn: Turn) -> Verdict | None:
+    """Look before anything is sent; None when the question was certainly not posted."""
+    question = turn.question
+    if question.intent is not None:
+        return await read_back(turn, question.intent)
+    if turn.world.rules.is_after_restore and not question.posts:
+        # The tables are older than the API: what they call waiting may have been posted.
+        return await find_posted(turn)
+    return None
+
+
+def _give_up(turn: Turn) -> Verdict | None:
+    """Return why the question is not to be posted, if there is a reason."""
+    question = turn.question
+    if question.expired_leases >= POISON_LEASES:
+        return Failed(CrashPoison.code, f"{question.expired_leases} workers fell silent on it")
+    if question.intent is not None:
+        return None  # It was on its way already: whether anybody waits was decided then.
+    if question.expires_at is not None and turn.wall() > question.expires_at:
+        return Failed(Expired.code)
+    return Failed(ContactLimit.code) if question.is_over_limit else None
 
 
 async def _post(turn: Turn) -> Verdict:

@@ -200,6 +200,8 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(
         url,
         poolclass=NullPool,
+        # A statement's parameters are what contacts wrote: no error message may show them.
+        hide_parameters=True,
         connect_args={"timeout": SQLITE_BUSY_S, "isolation_level": None, "cached_statements": 256},
     )
 
@@ -229,4 +231,4 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
     }
     if "options" in url.query:
         defaults["options"] = f"{url.query['options']} {options}"
-    return sa.create_engine(url, poolclass=NullPool, connect_args=defaults)
+    return sa.create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=defaults)

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from worker.adapters.ledger.daily_limit import DailyLimit
 from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
 from worker.core.model import Acceptance, AcceptedQuestion, external_id_of
 
-#: s. Repeats of a finished question within this time publish its reply once.
+#: s. Repeats of a finished question within this time of one that published its reply publish nothing more.
 REPEAT_WINDOW_S = 60
 
 
@@ -73,19 +74,23 @@ class IntakeStatements:
             f" where q.event_hash in (select r.event_hash from {hashes})"
         )
         self.repeat_replies = sa.text(
-            "update replies set state = 'waiting', due_at = :now, owner = null, tries = 0"
-            " where state = 'published' and published_at < :before and number in"
+            "update replies set state = 'waiting', due_at = :now, owner = null, tries = 0, repeated_at = :now"
+            " where state = 'published' and (repeated_at is null or repeated_at < :before) and number in"
             f" (select max(p.number) from replies p where p.question in (select r.number from {numbers})"
             " group by p.question)"
         )
 
 
 def accept(
-    statements: IntakeStatements, transaction: Transaction, operations: Sequence[Accept]
+    statements: IntakeStatements,
+    limit: DailyLimit,
+    transaction: Transaction,
+    operations: Sequence[Accept],
 ) -> list[list[Acceptance]]:
     """Write each question once and say what became of each."""
     questions = [question for operation in operations for question in operation.questions]
     fresh = _insert(statements, transaction, questions)
+    limit.count(transaction, list({q.event_hash: q for q in questions if q.event_hash in fresh}.values()))
     repeats = [question for question in questions if question.event_hash not in fresh]
     known = _known(statements, transaction, repeats + [q for q in questions if q.event_hash in fresh])
     results = iter(_judge(questions, fresh, known))

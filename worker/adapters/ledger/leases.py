@@ -317,6 +317,7 @@ def question_of(row: Mapping[str, Any], *, is_expired: bool = False) -> Question
         attempts=row["attempts"],
         posts=row["posts"],
         is_redelivered=bool(row["is_redelivered"]),
+        is_over_limit=bool(row["is_over_limit"]),
         intent=intent,
         is_repost=row["outcome"] is not None,
         expired_leases=row["expired_leases"] + int(is_expired),

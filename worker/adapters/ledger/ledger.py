@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from worker.adapters.ledger.commit import GroupCommit, Handler
+from worker.adapters.ledger.daily_limit import DAY_S, DailyLimit, DailyLimitStatements
 from worker.adapters.ledger.database import Database
 from worker.adapters.ledger.gate import GateChange, GateRow
 from worker.adapters.ledger.intake import Accept, IntakeStatements, accept
@@ -29,7 +30,7 @@ from worker.adapters.ledger.outbox import (
     OutboxStatements,
     TakeReplies,
 )
-from worker.adapters.ledger.retention import DAY_S, Retention, RetentionStatements, Sweep
+from worker.adapters.ledger.retention import Retention, RetentionStatements, Sweep
 from worker.adapters.ledger.rows import Dialect
 from worker.adapters.ledger.second_looks import (
     RecordSecondLook,
@@ -93,6 +94,8 @@ class LedgerConfig:
     settle_s: float = 300.0
     #: G + H + V: a conversation whose creation was begun is listed by then.
     heal_after_s: float = 152.0
+    #: Questions per contact and day; None is no limit.
+    contact_daily_limit: int | None = None
     #: A failed question holds up its conversation.
     blocks_on_failure: bool = False
 
@@ -133,10 +136,12 @@ def make_handlers(
     )
     leases = Leases(LeaseStatements(dialect), config.worker_id, config.lease_s, config.heal_after_s, gate)
     turns = Turns(TurnStatements(dialect), leases, config.settle_s, config.blocks_on_failure)
+    limit = DailyLimit(DailyLimitStatements(dialect), config.contact_daily_limit)
     second_looks = SecondLooks(SecondLookStatements(dialect))
     outbox = Outbox(OutboxStatements(dialect), config.worker_id)
     retention = Retention(
         RetentionStatements(dialect),
+        limit,
         config.worker_id,
         config.version,
         config.keep_days * DAY_S,
@@ -158,7 +163,7 @@ def make_handlers(
         Report: turns.report,
         Release: leases.release,
         FinishHealing: leases.finish_healing,
-        Accept: partial(accept, IntakeStatements(dialect)),
+        Accept: partial(accept, IntakeStatements(dialect), limit),
         MarkPublished: outbox.mark_published,
         MarkUnpublished: outbox.mark_unpublished,
         TakeReplies: outbox.take,
@@ -209,7 +214,10 @@ class SqlLedger:
             return []
         try:
             accepted: list[Acceptance] = await self._run(Accept(questions))
-        except (sa.exc.StatementError, ValueError, OverflowError):
+        except (sa.exc.StatementError, ValueError, OverflowError) as error:
+            if not _is_refused_row(error):
+                # A broken table or a missing permission: rejecting good events for it would empty the queue.
+                raise
             if len(questions) == 1:
                 return [Acceptance("refused")]
             half = len(questions) // 2
@@ -326,3 +334,10 @@ class SqlLedger:
         """See the port."""
         swept: Swept = await self._run(Sweep())
         return swept
+
+
+def _is_refused_row(error: Exception) -> bool:
+    """Tell an event that the database cannot store from a database that is not as it should be."""
+    return not isinstance(error, sa.exc.DBAPIError) or isinstance(
+        error, (sa.exc.DataError, sa.exc.IntegrityError)
+    )

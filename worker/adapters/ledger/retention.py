@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from worker.adapters.ledger.daily_limit import DAY_S, DailyLimit
 from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
 from worker.core.ports import Swept
@@ -15,7 +16,6 @@ from worker.core.ports import Swept
 STEP = 500
 #: s. Due for so long and held by nobody: a ring was lost.
 OVERDUE_S = 5
-DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Retention:
     """Handler of the sweeper's step."""
 
     statements: RetentionStatements
+    limit: DailyLimit
     worker_id: str
     version: str
     keep_s: float
@@ -84,5 +85,6 @@ class Retention:
                 self.statements.erase_questions,
             ):
                 transaction.run(statement, rows=rows)
+        self.limit.forget(transaction)
         transaction.run(self.statements.forget, before=now - self.dedup_s, limit=STEP)
         return [Swept(overdue=overdue, erased=len(old)) for _ in operations]

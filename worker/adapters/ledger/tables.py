@@ -104,6 +104,8 @@ questions = sa.Table(
     sa.Column("received_at", Time, nullable=False),
     sa.Column("expires_at", Time),
     sa.Column("is_redelivered", sa.Boolean, nullable=False),
+    # The contact had asked as many questions as a day allows.
+    sa.Column("is_over_limit", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("posts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("expired_leases", sa.Integer, nullable=False, server_default="0"),
@@ -185,6 +187,8 @@ replies = sa.Table(
     sa.Column("code", sa.Text),
     sa.Column("recorded_at", Time, nullable=False),
     sa.Column("published_at", Time),
+    # When a repeat of the event last made it due again.
+    sa.Column("repeated_at", Time),
 )
 sa.Index(
     "replies_due",
@@ -209,6 +213,18 @@ erased = sa.Table(
     sa.Column("finished_at", Time, nullable=False),
 )
 sa.Index("erased_finished", erased.c.finished_at)
+
+#: How many questions a contact asked on a day; only while there is a limit.
+contact_days = sa.Table(
+    "contact_days",
+    metadata,
+    # Hash of (route, contact).
+    sa.Column("contact", sa.Text, primary_key=True),
+    # Days since 1970-01-01 UTC.
+    sa.Column("day", sa.Integer, primary_key=True),
+    sa.Column("asked", sa.Integer, nullable=False),
+)
+sa.Index("contact_days_day", contact_days.c.day)
 
 #: One row per API key: see core/gate.py.
 gates = sa.Table(

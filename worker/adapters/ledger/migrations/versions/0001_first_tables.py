@@ -12,6 +12,14 @@ down_revision = None
 def upgrade() -> None:
     """Apply."""
     op.create_table(
+        "contact_days",
+        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("day", sa.Integer(), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("contact", "day"),
+    )
+    op.create_index("contact_days_day", "contact_days", ["day"], unique=False)
+    op.create_table(
         "conversations",
         sa.Column(
             "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
@@ -106,6 +114,7 @@ def upgrade() -> None:
         sa.Column("received_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=True),
         sa.Column("is_redelivered", sa.Boolean(), nullable=False),
+        sa.Column("is_over_limit", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("posts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("expired_leases", sa.Integer(), server_default="0", nullable=False),
@@ -193,6 +202,7 @@ def upgrade() -> None:
         sa.Column("code", sa.Text(), nullable=True),
         sa.Column("recorded_at", sa.Double(), nullable=False),
         sa.Column("published_at", sa.Double(), nullable=True),
+        sa.Column("repeated_at", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("number"),
     )
     op.create_index(
