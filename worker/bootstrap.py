@@ -16,7 +16,15 @@ from importlib import metadata
 from worker.adapters.clock import SystemClock
 from worker.adapters.customgpt import CustomGpt, CustomGptConfig
 from worker.adapters.doorbell import Doorbell
-from worker.adapters.ledger import GateChange, Identity, LedgerConfig, SqlLedger, open_ledger, prepare
+from worker.adapters.ledger import (
+    GateChange,
+    Identity,
+    LedgerConfig,
+    SqlLedger,
+    open_ledger,
+    prepare,
+    weaknesses,
+)
 from worker.adapters.logs import ContactHash, configure_logging
 from worker.adapters.rabbitmq import BusConfig, RabbitmqBus
 from worker.adapters.recovery_points import NoRecoveryPoints
@@ -244,6 +252,7 @@ async def _prepare_ledger(settings: Settings, log: Log, stop: asyncio.Event) -> 
     while True:
         try:
             identity = await asyncio.to_thread(prepare, settings.database_url)
+            found = await asyncio.to_thread(weaknesses, settings.database_url)
         except LedgerUnavailable as error:
             if begun is None:
                 begun = time.monotonic()
@@ -251,6 +260,8 @@ async def _prepare_ledger(settings: Settings, log: Log, stop: asyncio.Event) -> 
         else:
             if begun is not None:
                 log("ledger.recovered", away_s=round(time.monotonic() - begun, 1))
+            for weakness in found:
+                log("settings.warned", setting="DATABASE_URL", detail=weakness)
             return identity
         try:
             async with asyncio.timeout(pause_s):

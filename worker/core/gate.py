@@ -12,8 +12,8 @@ from worker.core.model import GateNews
 
 #: s. The window of the plan's limit.
 WINDOW_S = 60.0
-#: s. Requests are counted in buckets of this width. A bucket counts until its last moment and one width more
-#: are WINDOW_S old, so that a request which arrives late by half a second never makes the API see one too many.
+#: s. Requests are counted in buckets of this width. A bucket counts until one width after its last moment is
+#: WINDOW_S old, so that a request that arrives half a second late never makes the API see one too many.
 BUCKET_S = 0.5
 #: Failures in a row, across the fleet, that open the breaker: fewer would trip on ordinary bad luck.
 BREAKER_FAILURES = 5

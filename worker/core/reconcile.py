@@ -29,25 +29,23 @@ async def read_back(turn: Turn, intent: Intent) -> Verdict | None:
     listing = await _messages(turn, intent)
     turn.world.points.reached(RecoveryPoint.READ_BACK)
     candidates = await _candidates(turn, intent, listing)
-    is_settled = listed_at >= _settled_at(turn, intent)
+    settled_at = _settled_at(turn, intent, trusts_end=not candidates)
     for message in candidates:
         if message.answer:
             # Positive evidence acts at once.
             return await accept_answer(turn, _with_number(message, listing), intent.session_id, "recovered")
-    if candidates and listed_at >= _settled_at(turn, intent, trusts_end=False):
+    if listed_at < settled_at:
+        # The look that decides comes as soon as it may, not when the growing pauses happen to end.
+        after_s = min(look_again_in_s(intent.looks), settled_at - listed_at)
+        return Snooze(
+            OutcomeUnknown.code, after_s=after_s, keeps_intent=True, is_look=True, news=turn.heard()
+        )
+    if candidates:
         return Failed(
             AnswerUnreadable.code,
             "the question was posted, but its answer never came",
             message_id=candidates[0].message_id,
             session_id=intent.session_id,
-        )
-    if candidates or not is_settled:
-        return Snooze(
-            OutcomeUnknown.code,
-            after_s=look_again_in_s(intent.looks),
-            keeps_intent=True,
-            is_look=True,
-            news=turn.heard(),
         )
     if turn.world.rules.on_unknown == "hold" or turn.claim.is_altering:
         # Where the API changes texts, a listing that shows no equal one proves nothing.
@@ -137,7 +135,7 @@ def evened_out(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", html.unescape(text)).split())
 
 
-def _settled_at(turn: Turn, intent: Intent, *, trusts_end: bool = True) -> float:
+def _settled_at(turn: Turn, intent: Intent, *, trusts_end: bool) -> float:
     """Return the ledger time from which a listing that lacks the post proves that it was not accepted."""
     rules = turn.world.rules
     wait_s = rules.list_lag_s if trusts_end and intent.has_ended else rules.settle_s

@@ -1,5 +1,6 @@
 """The ledger: our tables on SQLite or PostgreSQL, behind a group commit."""
 
+from worker.adapters.ledger.durability import weaknesses
 from worker.adapters.ledger.gate import GateChange
 from worker.adapters.ledger.ledger import LedgerConfig, SqlLedger, open_ledger
 from worker.adapters.ledger.schema import (
@@ -22,4 +23,5 @@ __all__ = [
     "open_ledger",
     "prepare",
     "upgrade",
+    "weaknesses",
 ]

@@ -107,7 +107,7 @@ class LeaseStatements:
             "select min(due_at) from conversations where due_at > :now and (owner is null or owner <> :owner)"
         )
         self.lock_leases = sa.text(
-            f"select c.number from {leases} join conversations c on c.number = r.number"
+            f"select c.number, c.lease_token from {leases} join conversations c on c.number = r.number"
             f" and c.lease_token = r.token and c.owner = :owner order by c.number{for_update}"
         )
         self.renew = sa.text(
@@ -131,11 +131,15 @@ class Leases:
     heal_after_s: float
     gate: GateRow
 
-    def lock(self, transaction: Transaction, leases: Sequence[Lease]) -> set[int]:
-        """Lock the conversations of those leases that still hold, and return their numbers."""
+    def lock(self, transaction: Transaction, leases: Sequence[Lease]) -> set[Lease]:
+        """Lock the conversations of those leases that still hold, and return these leases.
+
+        Leases and not conversations: after an expiry this process may have claimed the same one again, and
+        the old turn's write may stand beside the new one's in this very transaction.
+        """
         rows = as_rows([(lease.conversation, lease.token) for lease in leases])
         found = transaction.rows(self.statements.lock_leases, rows=rows, owner=self.owner)
-        return {row["number"] for row in found}
+        return {Lease(row["number"], row["lease_token"]) for row in found}
 
     def take_turns(self, transaction: Transaction, operations: Sequence[TakeTurns]) -> list[Claims]:
         """Claim for each operation in turn."""
@@ -147,27 +151,18 @@ class Leases:
         held = self.lock(transaction, leases)
         transaction.run(
             self.statements.renew,
-            rows=as_rows([(number,) for number in sorted(held)]),
+            rows=_numbers(held),
             until=transaction.now + self.lease_s,
         )
-        return [
-            {lease for lease in operation.leases if lease.conversation not in held}
-            for operation in operations
-        ]
+        return [set(operation.leases) - held for operation in operations]
 
     def release(self, transaction: Transaction, operations: Sequence[Release]) -> list[None]:
         """Give back what is still ours, due at once."""
         leases = [lease for operation in operations for lease in operation.leases]
         held = self.lock(transaction, leases)
-        transaction.run(
-            self.statements.release,
-            rows=as_rows([(number,) for number in sorted(held)]),
-            now=transaction.now,
-        )
+        transaction.run(self.statements.release, rows=_numbers(held), now=transaction.now)
         # Given back in order: what came before was no crash of this question's.
-        transaction.run(
-            self.statements.release_questions, rows=as_rows([(number,) for number in sorted(held)])
-        )
+        transaction.run(self.statements.release_questions, rows=_numbers(held))
         return [None for _ in operations]
 
     def take_healing(
@@ -182,7 +177,7 @@ class Leases:
         """Give the lease back and say when to look again, if at all."""
         held = self.lock(transaction, [operation.lease for operation in operations])
         for operation in operations:
-            if operation.lease.conversation in held:
+            if operation.lease in held:
                 again_in_s = operation.again_in_s
                 transaction.run(
                     self.statements.healed,
@@ -190,7 +185,7 @@ class Leases:
                     now=transaction.now,
                     heal_at=None if again_in_s is None else transaction.now + again_in_s,
                 )
-        return [None if operation.lease.conversation in held else LeaseLost() for operation in operations]
+        return [None if operation.lease in held else LeaseLost() for operation in operations]
 
     def _heal(self, transaction: Transaction) -> tuple[Lease, Conversation] | None:
         due = transaction.rows(self.statements.heal_due, now=transaction.now)
@@ -269,6 +264,10 @@ class Leases:
             since = float(transaction.run(self.statements.database_up_since).scalar_one())
             ended = [row for row in ended if row["lease_until"] > since + self.lease_s]
         return [(questions[row["number"]]["number"],) for row in ended]
+
+
+def _numbers(leases: set[Lease]) -> str:
+    return as_rows([(number,) for number in sorted(lease.conversation for lease in leases)])
 
 
 def conversation_of(row: Mapping[str, Any]) -> Conversation:

@@ -76,6 +76,10 @@ class LedgerReport:
     #: Questions that the last two look at, and when the first of these finished.
     finished: int
     finished_since: float | None
+    #: Questions that were found to be posted twice, as far as their content is kept.
+    duplicate_posts: int
+    #: Posts whose bytes left later than the protocol allows (PROTOCOL A2), so that they may be double.
+    late_posts: int
     #: Replies that were not published yet, without those below.
     outbox_waiting: int
     #: Replies that no queue took.
@@ -144,6 +148,12 @@ _FINISHED = sa.text(
     "select state, code, count(*) as counted, min(finished_at) as since from (select state, code, finished_at"
     " from questions where finished_at is not null order by finished_at desc limit :limit) as latest"
     " group by state, code order by counted desc, code"
+)
+# There are next to none: each is a broken assumption of PROTOCOL 1.
+_SUSPECT = sa.text(
+    "select count(duplicate_message_id) as duplicates, count(late_post_at) as late from (select"
+    " duplicate_message_id, late_post_at from questions"
+    " where duplicate_message_id is not null or late_post_at is not null limit :limit) as counted_rows"
 )
 _OUTBOX = sa.text(
     "select state, count(*) as counted, min(recorded_at) as oldest_at from (select state, recorded_at"
@@ -215,6 +225,7 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
     unknown = transaction.run(_UNKNOWN, now=now, limit=OPEN_ROWS).scalar_one()
     finished = transaction.rows(_FINISHED, limit=FINISHED_ROWS)
     failed = {row["code"] or "": int(row["counted"]) for row in finished if row["state"] == "failed"}
+    suspect = transaction.rows(_SUSPECT, limit=OPEN_ROWS)[0]
     outbox = {row["state"]: row for row in transaction.rows(_OUTBOX, limit=OPEN_ROWS)}
     counts = {state: int(row["counted"]) for state, row in outbox.items()}
     looked_at = sum(int(row["counted"]) for row in finished)
@@ -239,6 +250,8 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
         failed=failed,
         finished=looked_at,
         finished_since=min((row["since"] for row in finished), default=None),
+        duplicate_posts=suspect["duplicates"],
+        late_posts=suspect["late"],
         outbox_waiting=counts.get("waiting", 0),
         outbox_unroutable=counts.get("aside", 0),
         outbox_oldest_at=min((row["oldest_at"] for row in outbox.values()), default=None),

@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from worker.adapters.ledger.database import Database
+from worker.adapters.ledger.durability import refuse_network_file_system
 from worker.core.errors import LedgerUnavailable, SettingsError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -86,9 +87,11 @@ def prepare(url: str) -> Identity:
     One newer revision is accepted, so that the old workers go on during a rolling deploy.
     Raises SettingsError with the command to run, or LedgerUnavailable.
     """
+    is_sqlite = sa.make_url(url).get_backend_name() == "sqlite"
+    if is_sqlite:
+        refuse_network_file_system(url)
     revision = current_revision(url)
     latest = latest_revision()
-    is_sqlite = sa.make_url(url).get_backend_name() == "sqlite"
     known = {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
     if revision is not None and revision not in known and int(revision[:4]) != int(latest[:4]) + 1:
         raise SettingsError(

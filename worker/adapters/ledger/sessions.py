@@ -104,7 +104,7 @@ def change_sessions(
     """Apply changes whose lease holds; LeaseLost stands where it does not."""
     held = leases.lock(transaction, [operation.lease for operation in operations])
     return [
-        _change(leases, transaction, operation) if operation.lease.conversation in held else LeaseLost()
+        _change(leases, transaction, operation) if operation.lease in held else LeaseLost()
         for operation in operations
     ]
 

@@ -174,7 +174,7 @@ class Turns:
         """Commit intents; the gate is read in this very transaction."""
         held = self.leases.lock(transaction, [operation.lease for operation in operations])
         results: list[Intent | LedgerError] = [LeaseLost() for _ in operations]
-        ours = [i for i, operation in enumerate(operations) if operation.lease.conversation in held]
+        ours = [i for i, operation in enumerate(operations) if operation.lease in held]
         gate = self.leases.gate.requests(transaction, [operations[i].lease.conversation for i in ours])
         begun = []
         for i, closed in zip(ours, gate, strict=True):
@@ -198,7 +198,7 @@ class Turns:
     ) -> list[OutboxReply | LedgerError | None]:
         """Apply verdicts: question, conversation, reply and gate together."""
         held = self.leases.lock(transaction, [operation.lease for operation in operations])
-        mine = [operation for operation in operations if operation.lease.conversation in held]
+        mine = [operation for operation in operations if operation.lease in held]
         rows = as_rows([_end_of(operation, transaction.now, self.settle_s) for operation in mine])
         ended = {row["number"] for row in transaction.rows(self.statements.end_questions, rows=rows)}
         mine = [operation for operation in mine if operation.question in ended]
@@ -210,7 +210,9 @@ class Turns:
         published = self._record(transaction, [operation for operation in mine if operation.reply])
         self._tell_gate(transaction, mine)
         return [
-            published.get(operation.question) if operation.question in ended else LeaseLost()
+            published.get(operation.question)
+            if operation.lease in held and operation.question in ended
+            else LeaseLost()
             for operation in operations
         ]
 
