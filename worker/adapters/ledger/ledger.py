@@ -124,8 +124,9 @@ def make_handlers(
 ) -> dict[type, Handler]:
     """Return the handler of each operation, in the order of locks.
 
-    Conversations of our own turns come first, then intake's, then the outbox; claims come last, so that they
-    see what the same transaction made due. ``on_gate_change`` is called inside the transaction.
+    Conversations of our own turns come first, those that may change the gate before those that only read it;
+    then intake's, then the outbox. Claims come last, so that they see what the same transaction made due.
+    ``on_gate_change`` is called inside the transaction.
     """
     gate = GateRow(
         dialect,
@@ -150,6 +151,8 @@ def make_handlers(
     sessions = partial(change_sessions, leases)
     return {
         Renew: leases.renew,
+        Finish: turns.finish,
+        Report: turns.report,
         SetProject: sessions,
         BeginCreate: sessions,
         CancelCreate: sessions,
@@ -157,10 +160,8 @@ def make_handlers(
         ForgetSession: sessions,
         RaiseHighest: sessions,
         AdmitRead: partial(admit_reads, leases),
-        Unclaimed: unclaimed,
-        Finish: turns.finish,
         BeginPost: turns.begin_posts,
-        Report: turns.report,
+        Unclaimed: unclaimed,
         Release: leases.release,
         FinishHealing: leases.finish_healing,
         Accept: partial(accept, IntakeStatements(dialect), limit),

@@ -92,7 +92,7 @@ class Wire:
         channel.add_on_close_callback(on_close)
         # pika cancels its consumers before it closes. A cancel lets the stand-by receive later messages
         # before ours return to the queue (PROTOCOL 2), so nothing of ours ever cancels.
-        _x = lambda *_, **__: None  # type: ignore[method-assign]
+        channel.basic_cancel = lambda *_, **__: None  # type: ignore[method-assign]
         await first_of(opened, closed)
         return OpenChannel(channel, closed)
 
