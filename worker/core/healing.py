@@ -10,7 +10,7 @@ from typing import TypeVar
 from worker.core.conversations import tag_of
 from worker.core.errors import AssistantError, ConversationGone, GateClosed, LeaseLost
 from worker.core.model import Conversation, Lease, SecondLook
-from worker.core.ports import Assistant, Ledger, Log
+from worker.core.ports import Assistant, Ledger, Log, RecoveryPoint, RecoveryPoints
 from worker.core.reconcile import evened_out
 
 T = TypeVar("T")
@@ -28,12 +28,15 @@ class Healer:
     ledger: Ledger
     assistant: Assistant
     log: Log
+    #: None: nobody wants to know.
+    points: RecoveryPoints | None = None
 
     async def heal_one(self) -> bool:
         """Heal one conversation that is due; returns whether there was one."""
         taken = await self.ledger.take_healing()
         if taken is None:
             return False
+        self._reached(RecoveryPoint.HEALING_TAKEN)
         lease, conversation = taken
         again_in_s = None
         try:
@@ -48,7 +51,10 @@ class Healer:
 
     async def look_again(self) -> None:
         """Look once more for questions that were posted again; a second match is reported."""
-        for look in await self.ledger.take_second_looks(LOOKS):
+        looks = await self.ledger.take_second_looks(LOOKS)
+        if looks:
+            self._reached(RecoveryPoint.SECOND_LOOKS_TAKEN)
+        for look in looks:
             try:
                 duplicate = await self._second_match(look)
             except (AssistantError, GateClosed):
@@ -89,6 +95,7 @@ class Healer:
             if await self.ledger.renew([lease]):
                 raise LeaseLost
             await self._read(lease, partial(self.assistant.delete_conversation, project_id, extra))
+            self._reached(RecoveryPoint.EXTRA_DELETED)
             self.log("conversation.healed", project_id=project_id, session_id=extra)
 
     async def _second_match(self, look: SecondLook) -> int | None:
@@ -112,6 +119,10 @@ class Healer:
         if not others:
             return None
         return min(await self.ledger.unclaimed(look.session_id, others), default=None)
+
+    def _reached(self, point: RecoveryPoint) -> None:
+        if self.points is not None:
+            self.points.reached(point)
 
     async def _read(self, lease: Lease | None, call: Callable[[], Awaitable[T]]) -> T:
         await self.ledger.admit_read(lease)

@@ -77,8 +77,13 @@ class Assistant(Protocol):
         lang: str | None,
         traceparent: str | None,
         connect_within_s: float,
+        on_late: Callable[[], None] | None = None,
     ) -> RemoteMessage:
-        """Post a question and wait for the answer; ConversationGone for a 404 of any kind."""
+        """Post a question and wait for the answer; ConversationGone for a 404 of any kind.
+
+        ``on_late`` is called when the bytes left later than ``connect_within_s`` allows: this process was
+        stopped between its last check and the write.
+        """
         ...
 
     async def list_messages(self, project_id: int, session_id: str, *, above: int) -> MessageListing:
@@ -210,6 +215,10 @@ class Ledger(Protocol):
         """Record what the look found; None when the question was posted once."""
         ...
 
+    async def record_late_post(self, question: int) -> None:
+        """Keep the evidence that a post left later than the grace allows; needs no lease."""
+        ...
+
     async def sweep(self) -> Swept:
         """Do a small step of what must be cleaned up."""
         ...
@@ -309,6 +318,7 @@ class RecoveryPoint(StrEnum):
 
     BATCH_RECEIVED = "batch_received"
     BATCH_ACCEPTED = "batch_accepted"
+    EVENTS_REJECTED = "events_rejected"
     BATCH_ACKED = "batch_acked"
     CLAIMED = "claimed"
     CONVERSATIONS_LISTED = "conversations_listed"
@@ -321,6 +331,10 @@ class RecoveryPoint(StrEnum):
     TURN_FINISHED = "turn_finished"
     REPLY_PUBLISHED = "reply_published"
     REPLY_MARKED = "reply_marked"
+    REPLIES_TAKEN = "replies_taken"
+    HEALING_TAKEN = "healing_taken"
+    EXTRA_DELETED = "extra_deleted"
+    SECOND_LOOKS_TAKEN = "second_looks_taken"
 
 
 class RecoveryPoints(Protocol):

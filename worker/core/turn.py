@@ -90,10 +90,11 @@ async def _post(turn: Turn) -> Verdict:
                 lang=turn.question.lang,
                 traceparent=turn.question.traceparent,
                 connect_within_s=left_s,
+                on_late=turn.note_late,
             )
         )
     except OutcomeUnknown as error:
-        return turn.unknown(error)
+        return turn.unknown(error, begun_at=begun_at)
     except AssistantError:
         # Every other failure of a write is definite: nothing was posted, so nothing is outstanding.
         turn.has_intent = False

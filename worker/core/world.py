@@ -86,6 +86,8 @@ class Turn:
     #: s spent in calls to the API, and waiting for the gate.
     assistant_s: float = 0.0
     gate_wait_s: float = 0.0
+    #: The post left later than the grace allows.
+    is_late: bool = False
     #: The API answered something in this turn, which is news to the gate.
     has_heard: bool = False
 
@@ -123,6 +125,10 @@ class Turn:
     def wall(self) -> float:
         """Return the epoch seconds that an event's expiry is compared with."""
         return self.world.clock.wall()
+
+    def note_late(self) -> None:
+        """Note that the post left later than the grace allows."""
+        self.is_late = True
 
     def heard(self) -> GateNews | None:
         """Return what the gate should hear of a turn that ends without a failure of the API."""
@@ -193,12 +199,22 @@ class Turn:
         if recorded is not None:
             self.world.publish(recorded)
 
-    def unknown(self, error: OutcomeUnknown) -> Snooze:
-        """Return the verdict on a post whose outcome is unknown: keep the intent and look soon."""
+    def unknown(self, error: OutcomeUnknown, *, begun_at: float | None = None) -> Snooze:
+        """Return the verdict on a post whose outcome is unknown: keep the intent and look soon.
+
+        ``begun_at`` is the BOOTTIME from before the intent's commit, where that is known.
+        """
         news = GateNews("failure") if error.is_server_error else self.heard()
-        return Snooze(
-            error.code, after_s=LOOK_FIRST_S, keeps_intent=True, has_ended=error.has_ended, news=news
-        )
+        has_ended = error.has_ended and begun_at is not None and self._is_early(begun_at)
+        return Snooze(error.code, after_s=LOOK_FIRST_S, keeps_intent=True, has_ended=has_ended, news=news)
+
+    def _is_early(self, begun_at: float) -> bool:
+        """Tell whether an end heard now lets the wait of V begin where reading back lets it: at G + U.
+
+        Of work that ended later than that, a listing at G + U + V may not show the message yet.
+        """
+        rules = self.world.rules
+        return self.world.clock.boottime() - begun_at <= rules.send_grace_s + rules.user_timeout_s
 
     async def _through_gate(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call that the gate may hold up; waits for the pace, but not for a closed gate."""

@@ -110,6 +110,8 @@ class Intake:
                         redelivered=delivery.is_redelivered,
                     )
         has_failed = await self._reject(batch)
+        if batch.refused:
+            self.points.reached(RecoveryPoint.EVENTS_REJECTED)
         self.bus.ack(batch.settled)
         self.points.reached(RecoveryPoint.BATCH_ACKED)
         self._announce(accepted)

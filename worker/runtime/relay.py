@@ -88,6 +88,8 @@ class Relay:
             taken, next_due_s = await self.ledger.take_replies(BATCH)
         except LedgerUnavailable:
             return
+        if taken:
+            self.points.reached(RecoveryPoint.REPLIES_TAKEN)
         self._waiting.extend(taken)
         if len(taken) == BATCH:
             next_due_s = 0.0

@@ -132,7 +132,8 @@ class Turns:
             claims = await self.world.ledger.claim(limit)
         except LedgerUnavailable:
             return self.world.randomness.uniform(0.5, 1.5)
-        self.world.points.reached(RecoveryPoint.CLAIMED)
+        if claims.turns:
+            self.world.points.reached(RecoveryPoint.CLAIMED)
         claimed_at = clock.boottime()
         for claim in claims.turns:
             self._start(claim, claimed_at)
@@ -191,6 +192,22 @@ class Turns:
             )
         else:
             self._log_finished(turn, verdict)
+        finally:
+            if turn.is_late:
+                await self._record_late(turn)
+
+    async def _record_late(self, turn: Turn) -> None:
+        """Keep the evidence: what was posted late may be posted twice."""
+        question = turn.question
+        self.log(
+            "late_post.found",
+            question_id=question.event_id,
+            event_source=question.source,
+            contact_hash=self.contact_hash(turn.conversation.contact_id),
+            session_id=turn.conversation.session_id,
+            duration_s=round(self.world.clock.boottime() - turn.claimed_at, 3),
+        )
+        await turn.write(lambda: self.world.ledger.record_late_post(question.number))
 
     def _log_lost(self, turn: Turn) -> None:
         self.log(

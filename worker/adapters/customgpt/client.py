@@ -84,6 +84,7 @@ class CustomGpt:
         lang: str | None,
         traceparent: str | None,
         connect_within_s: float,
+        on_late: Callable[[], None] | None = None,
     ) -> RemoteMessage:
         """Post a question and wait for the answer, which is never empty.
 
@@ -103,6 +104,7 @@ class CustomGpt:
             content={"prompt": text},
             connect_within_s=connect_within_s,
             more_headers=headers,
+            on_late=on_late,
         )
 
     async def list_messages(self, project_id: int, session_id: str, *, above: int) -> MessageListing:

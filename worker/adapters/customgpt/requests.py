@@ -57,6 +57,7 @@ class Requests:
         content: Any = None,
         connect_within_s: float = CONNECT_WITHIN_S,
         more_headers: dict[str, str] | None = None,
+        on_late: Callable[[], None] | None = None,
     ) -> _Parsed:
         """Make a request with an effect and return what ``parse`` makes of its data."""
         headers = self._headers(call) | (more_headers or {})
@@ -72,6 +73,7 @@ class Requests:
             body=body,
             connect_within_s=connect_within_s,
             total_s=self._config.request_timeout_s,
+            on_late=on_late,
         )
         return _parsed(call, exchange, parse)
 

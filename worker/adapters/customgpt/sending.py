@@ -8,6 +8,7 @@ instead of being guessed from the type of an exception.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Sending:
     #: Boottime after which no byte may leave.
     deadline: float
     has_begun: bool = False
+    #: Called when the bytes left after the deadline, the check in ``begin`` notwithstanding.
+    on_late: Callable[[], None] | None = None
 
     def begin(self, connection: Connection) -> None:
         """Note that bytes are about to leave, or raise NotSentError when they must not."""
@@ -47,6 +50,11 @@ class Sending:
             raise NotSentError("the pooled connection is out of step")
         self.has_begun = True
 
+    def end(self) -> None:
+        """Say so when this process was stopped between the check and the write."""
+        if self.on_late is not None and boottime() > self.deadline:
+            self.on_late()
+
 
 #: The request that this task is sending. aiohttp makes the request object and hands nothing through to it.
 current_sending: ContextVar[Sending] = ContextVar("sending")
@@ -57,5 +65,8 @@ class WatchedRequest(aiohttp.ClientRequest):
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Check that the bytes may still leave, then write them."""
-        current_sending.get().begin(conn)
-        return await super().send(conn)
+        sending = current_sending.get()
+        sending.begin(conn)
+        response = await super().send(conn)
+        sending.end()
+        return response

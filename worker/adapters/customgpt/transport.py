@@ -10,7 +10,7 @@ import math
 import socket
 import ssl
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 from yarl import URL
@@ -93,6 +93,7 @@ class Transport:
         body: bytes | None,
         connect_within_s: float,
         total_s: float,
+        on_late: Callable[[], None] | None = None,
     ) -> Exchange:
         """Send one request and report what became of it; a cancellation is the only thing that it raises.
 
@@ -103,7 +104,7 @@ class Transport:
         if connect_within_s <= 0:
             # To aiohttp a time-out of 0 means none.
             return Exchange(was_sent=False, trouble="no time left to connect")
-        sending = Sending(deadline=boottime() + connect_within_s)
+        sending = Sending(deadline=boottime() + connect_within_s, on_late=on_late)
         token = current_sending.set(sending)
         try:
             response = await self._session.request(

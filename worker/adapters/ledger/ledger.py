@@ -33,6 +33,7 @@ from worker.adapters.ledger.outbox import (
 from worker.adapters.ledger.retention import Retention, RetentionStatements, Sweep
 from worker.adapters.ledger.rows import Dialect
 from worker.adapters.ledger.second_looks import (
+    RecordLatePost,
     RecordSecondLook,
     SecondLooks,
     SecondLookStatements,
@@ -171,6 +172,7 @@ def make_handlers(
         Sweep: retention.sweep,
         TakeSecondLooks: second_looks.take,
         RecordSecondLook: second_looks.record,
+        RecordLatePost: second_looks.record_late,
         TakeHealing: leases.take_healing,
         TakeTurns: leases.take_turns,
     }
@@ -330,6 +332,10 @@ class SqlLedger:
     async def record_second_look(self, question: int, *, duplicate_message_id: int | None) -> None:
         """See the port."""
         await self._run(RecordSecondLook(question, duplicate_message_id))
+
+    async def record_late_post(self, question: int) -> None:
+        """See the port."""
+        await self._run(RecordLatePost(question))
 
     async def sweep(self) -> Swept:
         """See the port."""

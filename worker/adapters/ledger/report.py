@@ -44,6 +44,8 @@ class GateReport:
     is_probing: bool
     #: Whether it takes a successful probe to open it.
     needs_probe: bool
+    #: The API was seen to change texts or tags, so a post without a trace is held instead of posted again.
+    is_altering: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,6 @@ class LedgerReport:
     finished_since: float | None
     #: Questions that were found to be posted twice, as far as their content is kept.
     duplicate_posts: int
-    #: Posts whose bytes left later than the protocol allows (PROTOCOL A2), so that they may be double.
-    late_posts: int
     #: Replies that were not published yet, without those below.
     outbox_waiting: int
     #: Replies that no queue took.
@@ -150,16 +150,17 @@ _FINISHED = sa.text(
     " group by state, code order by counted desc, code"
 )
 # There are next to none: each is a broken assumption of PROTOCOL 1.
-_SUSPECT = sa.text(
-    "select count(duplicate_message_id) as duplicates, count(late_post_at) as late from (select"
-    " duplicate_message_id, late_post_at from questions"
+_DUPLICATES = sa.text(
+    "select count(duplicate_message_id) from (select duplicate_message_id from questions"
     " where duplicate_message_id is not null or late_post_at is not null limit :limit) as counted_rows"
 )
 _OUTBOX = sa.text(
     "select state, count(*) as counted, min(recorded_at) as oldest_at from (select state, recorded_at"
     " from replies where state <> 'published' limit :limit) as counted_rows group by state"
 )
-_GATES = sa.text("select key, reason, closed_until, failures, probe from gates order by key limit :limit")
+_GATES = sa.text(
+    "select key, reason, closed_until, failures, probe, is_altering from gates order by key limit :limit"
+)
 # The sweeper forgets workers after a day, so the table holds a few rows.
 _WORKERS = sa.text(
     "select worker_id, version, started_at, seen_at from workers where seen_at > :since"
@@ -225,7 +226,7 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
     unknown = transaction.run(_UNKNOWN, now=now, limit=OPEN_ROWS).scalar_one()
     finished = transaction.rows(_FINISHED, limit=FINISHED_ROWS)
     failed = {row["code"] or "": int(row["counted"]) for row in finished if row["state"] == "failed"}
-    suspect = transaction.rows(_SUSPECT, limit=OPEN_ROWS)[0]
+    duplicate_posts = transaction.run(_DUPLICATES, limit=OPEN_ROWS).scalar_one()
     outbox = {row["state"]: row for row in transaction.rows(_OUTBOX, limit=OPEN_ROWS)}
     counts = {state: int(row["counted"]) for state, row in outbox.items()}
     looked_at = sum(int(row["counted"]) for row in finished)
@@ -250,8 +251,7 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
         failed=failed,
         finished=looked_at,
         finished_since=min((row["since"] for row in finished), default=None),
-        duplicate_posts=suspect["duplicates"],
-        late_posts=suspect["late"],
+        duplicate_posts=duplicate_posts,
         outbox_waiting=counts.get("waiting", 0),
         outbox_unroutable=counts.get("aside", 0),
         outbox_oldest_at=min((row["oldest_at"] for row in outbox.values()), default=None),
@@ -269,6 +269,7 @@ def _gate_report(row: Mapping[str, Any], now: float) -> GateReport:
         closed_until=gate.closed_until if gate.reason else None,
         is_probing=gate.probe is not None and now < gate.closed_until,
         needs_probe=gate.reason in PROBED,
+        is_altering=bool(row["is_altering"]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Looking once more after a repost: did the first post show up after all? (PROTOCOL 6)."""
+"""Evidence of second posts: the look after a repost, and posts that left late (PROTOCOL 6)."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ class RecordSecondLook:
     duplicate_message_id: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class RecordLatePost:
+    """Record that a post left later than the grace allows."""
+
+    question: int
+
+
 class SecondLookStatements:
     """The statements, once per dialect."""
 
@@ -53,6 +60,7 @@ class SecondLookStatements:
             "update questions set second_look_at = null, duplicate_message_id = :duplicate_message_id"
             " where number = :question"
         )
+        self.late = sa.text("update questions set late_post_at = :now where number = :question")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,12 @@ class SecondLooks:
                 question=operation.question,
                 duplicate_message_id=operation.duplicate_message_id,
             )
+        return [None for _ in operations]
+
+    def record_late(self, transaction: Transaction, operations: Sequence[RecordLatePost]) -> list[None]:
+        """Record each; no lease is needed, because it only adds evidence."""
+        for operation in operations:
+            transaction.run(self.statements.late, question=operation.question, now=transaction.now)
         return [None for _ in operations]
 
     def _take(self, transaction: Transaction, limit: int) -> list[SecondLook]:
