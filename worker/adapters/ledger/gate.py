@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.rows import Dialect
+from worker.adapters.ledger.tables import IS_LEASED
 from worker.core.errors import GateClosed
 from worker.core.gate import (
     Admission,
@@ -70,14 +71,14 @@ class GateRow:
         )
         # Turns under way, and requests of turns that crashed: the API may still be at work on those.
         self._count_running = sa.text(
-            "select (select count(*) from conversations where lease_until > :now) + (select count(*)"
-            " from questions q join conversations c on c.number = q.conversation where q.state = 'posting'"
+            f"select (select count(*) from conversations where {IS_LEASED} and lease_until > :now)"
+            " + (select count(*) from questions q join conversations c on c.number = q.conversation where q.state = 'posting'"
             " and q.intent_at > :since and not q.has_ended and q.looks = 0 and c.lease_until <= :now)"
         )
 
     def turns(self, transaction: Transaction, wanted: int) -> tuple[Gate, Admission]:
         """Say how many turns may start, and what the gate knows."""
-        gate = self._read(transaction, self._load)
+        gate = self._reopened(transaction)
         running = 0
         if self._pace.requests_at_once:
             running = int(
@@ -91,10 +92,11 @@ class GateRow:
 
     def hold_probe(self, transaction: Transaction, conversation: int) -> None:
         """Make this conversation's turn the probe."""
-        gate = self._read(transaction, self._load_to_change)
+        stored = self._stored(transaction, self._load_to_change)
+        gate = refreshed(stored, transaction.now)
         self._write(
             transaction,
-            gate,
+            stored,
             begin_probe(gate, transaction.now, conversation=conversation, within_s=self._request_timeout_s),
         )
 
@@ -102,21 +104,24 @@ class GateRow:
         self, transaction: Transaction, conversations: Sequence[int | None]
     ) -> list[GateClosed | None]:
         """Count one request for each conversation; GateClosed stands where one may not begin."""
-        gate = before = self._read(transaction, self._load)
+        stored = self._stored(transaction, self._load)
+        gate = before = refreshed(stored, transaction.now)
         results: list[GateClosed | None] = []
         for conversation in conversations:
             gate, admission = admit_request(gate, transaction.now, self._pace, conversation=conversation)
             closed = GateClosed(admission.reason or "pace", retry_in_s=admission.retry_in_s)
             results.append(None if admission.count else closed)
-        self._write(transaction, before, gate)
+        if gate != before:
+            self._write(transaction, stored, gate)
         return results
 
     def hear(self, transaction: Transaction, news: GateNews, conversation: int | None) -> None:
         """Apply what a call told."""
         if news.kind == "ok" and is_idle(self._read(transaction, self._peek)):
             return
-        gate = self._read(transaction, self._load_to_change)
-        self._write(transaction, gate, hear(gate, transaction.now, news, conversation=conversation))
+        stored = self._stored(transaction, self._load_to_change)
+        gate = refreshed(stored, transaction.now)
+        self._write(transaction, stored, hear(gate, transaction.now, news, conversation=conversation))
 
     def note_altering(self, transaction: Transaction) -> None:
         """Remember that the API changes what it is sent."""
@@ -128,17 +133,30 @@ class GateRow:
         """Give the probe back when its turn ended without news."""
         if self._read(transaction, self._peek).probe != conversation:
             return
-        gate = self._read(transaction, self._load_to_change)
-        self._write(transaction, gate, end_probe(gate, transaction.now, conversation=conversation))
+        stored = self._stored(transaction, self._load_to_change)
+        gate = refreshed(stored, transaction.now)
+        self._write(transaction, stored, end_probe(gate, transaction.now, conversation=conversation))
+
+    def _reopened(self, transaction: Transaction) -> Gate:
+        """Read the gate; the end of a throttle, which no call brings about, is written down and told."""
+        stored = self._stored(transaction, self._load)
+        if refreshed(stored, transaction.now) != stored:
+            # Read again with the lock: another worker may have done so meanwhile.
+            stored = self._stored(transaction, self._load_to_change)
+            self._write(transaction, stored, refreshed(stored, transaction.now))
+        return refreshed(stored, transaction.now)
 
     def _read(self, transaction: Transaction, statement: sa.TextClause) -> Gate:
+        return refreshed(self._stored(transaction, statement), transaction.now)
+
+    def _stored(self, transaction: Transaction, statement: sa.TextClause) -> Gate:
         rows = transaction.rows(statement, key=self._key)
         if not rows:
             transaction.run(self._add, key=self._key)
             rows = transaction.rows(statement, key=self._key)
         row = rows[0]
         buckets = {int(bucket): count for bucket, count in json.loads(row["buckets"]).items()}
-        gate = Gate(
+        return Gate(
             row["reason"],
             row["closed_until"],
             row["failures"],
@@ -146,7 +164,6 @@ class GateRow:
             buckets,
             bool(row["is_altering"]),
         )
-        return refreshed(gate, transaction.now)
 
     def _write(self, transaction: Transaction, before: Gate, after: Gate) -> None:
         if before == after:

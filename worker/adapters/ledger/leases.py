@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.gate import GateRow
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.adapters.ledger.tables import IS_OPEN
 from worker.core.errors import LeaseLost
 from worker.core.model import Claim, Claims, Conversation, Intent, Lease, Question
 
@@ -66,12 +67,12 @@ class LeaseStatements:
         # A statement of its own, after the locks: one for all would read rows as they were before them.
         # In flight first, then the lowest arrival number.
         open_question = (
-            "select q.number from questions q where q.conversation = c.number and q.state = '{}'"
-            " order by q.number limit 1"
+            f"select q.number from questions q where q.conversation = c.number and q.{IS_OPEN}"
+            " and q.state = '%s' order by q.number limit 1"
         )
         self.next_questions = sa.text(
             "select * from questions where number in (select coalesce("
-            f"({open_question.format('posting')}), ({open_question.format('waiting')}))"
+            f"({open_question % 'posting'}), ({open_question % 'waiting'}))"
             f" from conversations c where c.number in (select r.number from {numbers}))"
         )
         self.lease = sa.text(
@@ -96,11 +97,11 @@ class LeaseStatements:
         self.healed = sa.text(
             "update conversations set heal_at = :heal_at, lease_until = 0, owner = null,"
             " due_at = case when not is_blocked and exists (select 1 from questions q"
-            " where q.conversation = conversations.number and q.state in ('waiting', 'posting'))"
+            f" where q.conversation = conversations.number and q.{IS_OPEN})"
             " then :now end where number = :number"
         )
         self.release_questions = sa.text(
-            "update questions set expired_leases = 0 where state in ('waiting', 'posting')"
+            f"update questions set expired_leases = 0 where {IS_OPEN}"
             f" and expired_leases > 0 and conversation in (select r.number from {numbers})"
         )
         self.next_due = sa.text(

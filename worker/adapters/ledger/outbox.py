@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.adapters.ledger.tables import IS_UNPUBLISHED
 from worker.adapters.ledger.turns import REPLY_OWNED_S
 from worker.core.errors import ReplyUnroutable
 from worker.core.model import OutboxReply, Reply
@@ -50,7 +51,8 @@ class OutboxStatements:
         # One that waits behind an older one of its conversation is found when that one is published.
         self.due = sa.text(
             "select number from replies where due_at <= :now and not exists (select 1 from replies older"
-            " where older.conversation = replies.conversation and older.state = 'waiting'"
+            f" where older.conversation = replies.conversation and older.{IS_UNPUBLISHED}"
+            " and older.state = 'waiting'"
             " and older.number < replies.number and replies.state = 'waiting')"
             f" order by due_at limit :limit{skip_locked}"
         )
@@ -65,7 +67,7 @@ class OutboxStatements:
             f" code = null where number in (select r.number from {numbers}) returning conversation"
         )
         self.unblocked = sa.text(
-            "select min(number) as number from replies where state = 'waiting'"
+            f"select min(number) as number from replies where state = 'waiting' and {IS_UNPUBLISHED}"
             f" and conversation in (select r.number from {numbers}) group by conversation"
         )
         power = "(1 << min(tries, 16))" if dialect == "sqlite" else "(1 << least(tries, 16))"

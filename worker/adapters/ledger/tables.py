@@ -61,6 +61,7 @@ conversations = sa.Table(
 sa.Index(
     "conversations_due",
     conversations.c.due_at,
+    conversations.c.number,
     postgresql_where=conversations.c.due_at.is_not(None),
     sqlite_where=conversations.c.due_at.is_not(None),
 )
@@ -79,7 +80,12 @@ sa.Index(
     sqlite_where=_has_heal_at,
 )
 
-_is_open = sa.text("state in ('waiting', 'posting')")
+#: The words of partial indexes. SQLite uses such an index only for a query that repeats its words.
+IS_OPEN = "state in ('waiting', 'posting')"
+IS_UNPUBLISHED = "state <> 'published'"
+IS_LEASED = "lease_until > 0"
+
+_is_open = sa.text(IS_OPEN)
 _is_posting = sa.text("state = 'posting'")
 _has_message = sa.text("message_id is not null")
 
@@ -164,7 +170,7 @@ sa.Index(
 _is_suspect = sa.text("duplicate_message_id is not null or late_post_at is not null")
 sa.Index("questions_suspect", questions.c.number, postgresql_where=_is_suspect, sqlite_where=_is_suspect)
 
-_is_unpublished = sa.text("state <> 'published'")
+_is_unpublished = sa.text(IS_UNPUBLISHED)
 
 #: The outbox: one row per reply, with its frozen body.
 replies = sa.Table(

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.leases import Leases
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.adapters.ledger.tables import IS_OPEN, IS_UNPUBLISHED
 from worker.core.errors import LeaseLost, LedgerError
 from worker.core.model import (
     Answered,
@@ -120,7 +121,7 @@ class TurnStatements:
             " outcome = case when state = 'posting' then 'reposted_after_unknown' else outcome end"
             f" from {posts}, conversations c where questions.number = r.question"
             " and c.number = questions.conversation and c.session_id = r.session_id"
-            " and state in ('waiting', 'posting')"
+            f" and {IS_OPEN}"
             " returning questions.number as number, baseline_message_id"
         )
         self.end_questions = sa.text(
@@ -131,7 +132,7 @@ class TurnStatements:
             " finished_at = r.finished_at, expired_leases = 0,"
             " second_look_at = case when first_baseline_message_id is not null then r.second_look_at end,"
             " intent_at = case when r.state = 'waiting' then null else intent_at end"
-            f" from {ends} where questions.number = r.question and questions.state in ('waiting', 'posting')"
+            f" from {ends} where questions.number = r.question and questions.{IS_OPEN}"
             " returning questions.number as number"
         )
         # due_at null in a row: due now if another question is open, else nothing is due.
@@ -142,7 +143,7 @@ class TurnStatements:
             " conversation_id = coalesce(conversations.conversation_id, r.conversation_id),"
             " is_blocked = r.is_blocked,"
             " due_at = coalesce(r.due_at, case when not r.is_blocked and exists (select 1 from questions q"
-            " where q.conversation = conversations.number and q.state in ('waiting', 'posting'))"
+            f" where q.conversation = conversations.number and q.{IS_OPEN})"
             f" then :now end) from {frees} where conversations.number = r.number"
         )
         self.add_replies = sa.text(
@@ -152,8 +153,8 @@ class TurnStatements:
             " returning number, question, conversation"
         )
         self.older_replies = sa.text(
-            "select conversation, min(number) as number from replies where state = 'waiting'"
-            f" and conversation in (select r.number from {numbers}) group by conversation"
+            "select conversation, min(number) as number from replies"
+            f" where state = 'waiting' and {IS_UNPUBLISHED} and conversation in (select r.number from {numbers}) group by conversation"
         )
 
 

@@ -50,7 +50,7 @@ def upgrade() -> None:
     op.create_index(
         "conversations_due",
         "conversations",
-        ["due_at"],
+        ["due_at", "number"],
         unique=False,
         postgresql_where=sa.text("due_at IS NOT NULL"),
         sqlite_where=sa.text("due_at IS NOT NULL"),
