@@ -149,7 +149,7 @@ def make_process(
         on_repeat=relay.look,
     )
     turns = Turns(world, bell, log, settings.concurrency, contact_hash)
-    sweeper = Sweeper(ledger, Healer(ledger, assistant, log), bell, clock, randomness, log)
+    sweeper = Sweeper(ledger, Healer(ledger, assistant, log, points), bell, clock, randomness, log)
     return Process(bus, bell, intake, turns, relay, sweeper, clock, log, settings.grace_s)
 
 

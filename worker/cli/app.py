@@ -18,6 +18,21 @@ PROGRAM = "askrelay"
 #: In the order of `askrelay --help`. To add a command, add a line.
 COMMANDS = (
     Command("run", "worker.cli.run", "run", "Run a worker until it is told to stop (SIGTERM or Ctrl-C)."),
+    Command(
+        "demo",
+        "worker.cli.demo",
+        "demo",
+        "Watch a fleet answer contacts while requests fail and a worker is killed.",
+    ),
+    Command("ask", "worker.cli.ask", "ask", "Ask one question through the broker and print its answer."),
+    Command(
+        "doctor",
+        "worker.cli.doctor",
+        "doctor",
+        "Check everything a worker needs, and say what to do about what is wrong.",
+    ),
+    Command("status", "worker.cli.status", "status", "Show what waits, what failed and who works."),
+    Command("question", "worker.cli.question", "question", "Look at single questions."),
     Command("settings", "worker.cli.settings", "settings", "Show every setting with its value and origin."),
     Command("db", "worker.cli.db", "db", "Bring the ledger's tables up to date."),
     Command(

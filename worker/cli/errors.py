@@ -158,6 +158,9 @@ def _ledger(error: BaseException) -> Problem:
         return Problem(ExitCode.LEDGER, "the ledger has no tables yet", "Run: askrelay db upgrade")
     if "disk" in text and "full" in text:
         return Problem(ExitCode.LEDGER, f"the ledger's disk is full{text}", "Make room, then start again.")
+    if "disk I/O error" in text:
+        message = f"the ledger's disk does not take what is written{text}"
+        return Problem(ExitCode.LEDGER, message, "Look whether it is full, over a quota or broken.")
     return Problem(ExitCode.LEDGER, f"the ledger cannot be used ({name}){text}", _LOOK_AT_LEDGER)
 
 

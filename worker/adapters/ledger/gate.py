@@ -72,7 +72,8 @@ class GateRow:
         # Turns under way, and requests of turns that crashed: the API may still be at work on those.
         self._count_running = sa.text(
             f"select (select count(*) from conversations where {IS_LEASED} and lease_until > :now)"
-            " + (select count(*) from questions q join conversations c on c.number = q.conversation where q.state = 'posting'"
+            " + (select count(*) from questions q join conversations c on c.number = q.conversation"
+            " where q.state = 'posting'"
             " and q.intent_at > :since and not q.has_ended and q.looks = 0 and c.lease_until <= :now)"
         )
 

@@ -154,7 +154,8 @@ class TurnStatements:
         )
         self.older_replies = sa.text(
             "select conversation, min(number) as number from replies"
-            f" where state = 'waiting' and {IS_UNPUBLISHED} and conversation in (select r.number from {numbers}) group by conversation"
+            f" where state = 'waiting' and {IS_UNPUBLISHED}"
+            f" and conversation in (select r.number from {numbers}) group by conversation"
         )
 
 

@@ -24,7 +24,7 @@ class Finding:
     @property
     def line(self) -> str:
         """What is so and what to do."""
-        return f"{self.text}: {self.advice}" if self.advice else self.text
+        return f"{self.text}; {self.advice}" if self.advice else self.text
 
 
 #: Takes a finding as soon as it is known; may be called from any thread.

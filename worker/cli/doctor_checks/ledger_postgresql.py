@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -62,7 +63,7 @@ def look_at_postgresql(url: str, say: Say) -> None:
         database.close()
 
 
-def _writing(facts: sa.RowMapping) -> Iterator[Finding]:
+def _writing(facts: Mapping[str, Any]) -> Iterator[Finding]:
     """Judge whether it takes writes and keeps them."""
     if facts["is_standby"] or facts["read_only"] == "on":
         yield Finding("ledger", "wrong", "it only reads: a standby", "name the primary in DATABASE_URL")

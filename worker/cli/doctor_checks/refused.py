@@ -31,7 +31,7 @@ IMPOSSIBLE_EXPIRATION = "never"
 #: A consumer cannot be made with it: it must be a number.
 IMPOSSIBLE_CONSUMER = {"x-priority": "none"}
 
-#: Nobody uses it. Should a message be routed after all, only a consumer of everything would see an empty body.
+#: Nobody uses it: should a message be routed after all, only a consumer of everything sees an empty body.
 UNUSED_KEY = "askrelay.doctor.unused"
 
 
@@ -66,7 +66,7 @@ class Refusal:
 
 
 async def ask(wire: Wire, request: Callable[[OpenChannel], Any]) -> tuple[Any, Refusal]:
-    """Make one request on a channel of its own, which a refusal closes; returns its answer and the refusal."""
+    """Make one request on a channel of its own, which a refusal closes; return answer and refusal."""
     opened = await wire.open_channel()
     try:
         answer = await request(opened)
@@ -81,7 +81,7 @@ async def ask_publish(wire: Wire, exchange: str) -> Refusal:
 
     async def publish(opened: OpenChannel) -> None:
         await opened.call(opened.channel.confirm_delivery, ack_nack_callback=lambda _: None)
-        properties = pika.BasicProperties(expiration=IMPOSSIBLE_EXPIRATION)
+        properties = pika.BasicProperties(expiration=IMPOSSIBLE_EXPIRATION)  # type: ignore[no-untyped-call]
         opened.channel.basic_publish(exchange, UNUSED_KEY, b"", properties)
         # The answer to this comes after whatever the broker has against the message.
         await opened.call(opened.channel.basic_qos, prefetch_count=1)
