@@ -23,6 +23,7 @@ from worker.adapters.ledger import (
     SqlLedger,
     open_ledger,
     prepare,
+    reason_of,
     weaknesses,
 )
 from worker.adapters.logs import ContactHash, configure_logging
@@ -44,6 +45,8 @@ from worker.settings import Settings, make_state_folder
 LEDGER_PAUSES_S = (0.5, 10.0)
 #: Length of the fingerprint that names an API key in the ledger: never enough to try keys against.
 FINGERPRINT_HEX = 16
+#: s. U of PROTOCOL 5: bytes that the API has not acknowledged for this long are given up by the kernel.
+USER_TIMEOUT_S = 10.0
 
 
 def new_worker_id() -> str:
@@ -58,8 +61,12 @@ async def run_worker(
     bell: Bell | None = None,
     points: RecoveryPoints | None = None,
     is_after_restore: bool = False,
+    user_timeout_s: float = USER_TIMEOUT_S,
 ) -> None:
-    """Run one worker until SIGTERM or SIGINT. ``bus`` and ``bell`` replace RabbitMQ, for the demo."""
+    """Run one worker until SIGTERM or SIGINT.
+
+    ``bus`` and ``bell`` replace RabbitMQ, and ``user_timeout_s`` is shorter over loopback, for the demo.
+    """
     worker_id = new_worker_id()
     log = configure_logging(
         settings.log_format, settings.log_level, worker_id=worker_id, has_color=not settings.no_color
@@ -82,7 +89,8 @@ async def run_worker(
         ca_file=settings.rabbitmq_ca_file,
     )
     ledger = make_ledger(settings, worker_id, log)
-    assistant = CustomGpt(api_config(settings), key=settings.key_source(), log=log)
+    api = api_config(settings, user_timeout_s=user_timeout_s)
+    assistant = CustomGpt(api, key=settings.key_source(), log=log)
     process = make_process(
         settings,
         bus=bus,
@@ -91,6 +99,7 @@ async def run_worker(
         assistant=assistant,
         points=points or NoRecoveryPoints(),
         is_after_restore=is_after_restore,
+        user_timeout_s=user_timeout_s,
         contact_hash=contact_hash(settings, identity),
         log=log,
     )
@@ -122,6 +131,7 @@ def make_process(
     contact_hash: Callable[[str], str],
     log: Log,
     is_after_restore: bool = False,
+    user_timeout_s: float = USER_TIMEOUT_S,
 ) -> Process:
     """Wire the loops of one process."""
     clock, randomness = SystemClock(), random.SystemRandom()
@@ -132,7 +142,7 @@ def make_process(
         clock=clock,
         randomness=randomness,
         points=points,
-        rules=rules_of(settings, is_after_restore=is_after_restore),
+        rules=rules_of(settings, is_after_restore=is_after_restore, user_timeout_s=user_timeout_s),
         # One route exists today; every route has the one project of the settings.
         project_of=lambda _route: settings.customgpt_project_id,
         publish=relay.publish,
@@ -153,7 +163,9 @@ def make_process(
     return Process(bus, bell, intake, turns, relay, sweeper, clock, log, settings.grace_s)
 
 
-def rules_of(settings: Settings, *, is_after_restore: bool = False) -> Rules:
+def rules_of(
+    settings: Settings, *, is_after_restore: bool = False, user_timeout_s: float = USER_TIMEOUT_S
+) -> Rules:
     """Return the protocol's times."""
     return Rules(
         lease_s=settings.lease_s,
@@ -164,6 +176,7 @@ def rules_of(settings: Settings, *, is_after_restore: bool = False) -> Rules:
         max_attempts=settings.max_attempts,
         on_unknown=settings.on_unknown,
         is_after_restore=is_after_restore,
+        user_timeout_s=user_timeout_s,
     )
 
 
@@ -171,12 +184,12 @@ def make_ledger(settings: Settings, worker_id: str, log: Log) -> SqlLedger:
     """Wire the ledger."""
     lost_at: list[float] = []
 
-    def on_state(is_up: bool) -> None:
+    def on_state(is_up: bool, why: str) -> None:
         if is_up:
             log("ledger.recovered", away_s=round(time.monotonic() - lost_at.pop(), 1) if lost_at else None)
         else:
             lost_at[:] = [time.monotonic()]
-            log("ledger.lost", error_code=LedgerUnavailable.code)
+            log("ledger.lost", error_code=LedgerUnavailable.code, detail=why)
 
     def on_gate_change(change: GateChange) -> None:
         if change.reason is None:
@@ -223,11 +236,12 @@ def bus_config(settings: Settings, *, name: str) -> BusConfig:
     )
 
 
-def api_config(settings: Settings) -> CustomGptConfig:
+def api_config(settings: Settings, *, user_timeout_s: float = USER_TIMEOUT_S) -> CustomGptConfig:
     """Return what the API's adapter needs of the settings."""
     return CustomGptConfig(
         api_url=settings.customgpt_api_url,
         request_timeout_s=settings.request_timeout_s,
+        user_timeout_s=user_timeout_s,
         proxy_url=settings.https_proxy,
         no_proxy=settings.no_proxy or "",
     )
@@ -256,7 +270,7 @@ async def _prepare_ledger(settings: Settings, log: Log, stop: asyncio.Event) -> 
         except LedgerUnavailable as error:
             if begun is None:
                 begun = time.monotonic()
-                log("ledger.lost", error_code=error.code, retry_in_s=pause_s)
+                log("ledger.lost", error_code=error.code, detail=reason_of(error), retry_in_s=pause_s)
         else:
             if begun is not None:
                 log("ledger.recovered", away_s=round(time.monotonic() - begun, 1))

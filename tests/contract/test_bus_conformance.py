@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ import pytest
 from pika.exceptions import AMQPChannelError, UnroutableError
 
 from tests.servers.rabbitmq import AmqpNames, RabbitMQ
+from worker.adapters.local_bus import LocalBus, LocalBusServer
 from worker.adapters.memory_bus import MemoryBroker, MemoryBus, MemoryMessage
 from worker.adapters.rabbitmq import BusConfig, RabbitmqBus
 from worker.core.model import Reply
@@ -59,6 +61,20 @@ class MemoryOutside:
 
     async def rejected(self) -> Received:
         return described(await self._broker.rejected.get())
+
+
+class LocalOutside(MemoryOutside):
+    """The memory broker again, reached over a socket as the demo's worker processes reach it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._server = LocalBusServer(self._broker)
+        self._serving: list[asyncio.Task[None]] = []
+
+    def make_bus(self) -> Bus:
+        ours, theirs = socket.socketpair()
+        self._serving.append(asyncio.create_task(self._server.serve(ours)))
+        return LocalBus(theirs)
 
 
 class RabbitmqOutside:
@@ -138,10 +154,12 @@ def described(message: MemoryMessage) -> Received:
     return message.body, {name: getattr(message, name) for name in (*PROPERTIES, "headers")}
 
 
-@pytest.fixture(params=["memory", "rabbitmq"])
+@pytest.fixture(params=["memory", "local", "rabbitmq"])
 def outside(request: pytest.FixtureRequest) -> Outside:
     if request.param == "memory":
         return MemoryOutside()
+    if request.param == "local":
+        return LocalOutside()
     return RabbitmqOutside(request.getfixturevalue("rabbitmq"), request.getfixturevalue("amqp_names"))
 
 

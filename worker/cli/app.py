@@ -32,7 +32,12 @@ COMMANDS = (
         "Check everything a worker needs, and say what to do about what is wrong.",
     ),
     Command("status", "worker.cli.status", "status", "Show what waits, what failed and who works."),
-    Command("question", "worker.cli.question", "question", "Look at single questions."),
+    Command(
+        "question",
+        "worker.cli.question",
+        "question",
+        "Look at single questions, and let a conversation go on after one failed.",
+    ),
     Command("settings", "worker.cli.settings", "settings", "Show every setting with its value and origin."),
     Command("db", "worker.cli.db", "db", "Bring the ledger's tables up to date."),
     Command(

@@ -28,6 +28,7 @@ _LOOK_AT_BROKER = "Look at RABBITMQ_URL, and whether the broker is up; `askrelay
 
 #: The first line that fits decides, so leaves stand before the classes above them.
 _OURS: tuple[tuple[type[errors.AskrelayError], ExitCode, str], ...] = (
+    (errors.LedgerOutdated, ExitCode.LEDGER, ""),
     (errors.LedgerError, ExitCode.LEDGER, _LOOK_AT_LEDGER),
     (errors.CredentialsRejected, ExitCode.API, _LOOK_AT_KEY),
     (errors.ProjectNotFound, ExitCode.API, _LOOK_AT_KEY),

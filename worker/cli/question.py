@@ -21,7 +21,7 @@ question = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_m
 
 @question.callback()
 def _group() -> None:
-    """Look at single questions.
+    """Look at single questions, and let a conversation go on after one failed.
 
     Example: askrelay question show crm/acme evt-1
     """
@@ -68,6 +68,31 @@ def show(
     begun = found.question["received_at"]
     rows = [(_moment(step), _after(step, begun), step.what, step.detail) for step in steps]
     print_table(("AT", "AFTER", "STEP", ""), rows)
+
+
+@question.command()
+def unblock(
+    source: Annotated[str, typer.Argument(help="The event's source, exactly as the event has it.")],
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="The event's id.")],
+) -> None:
+    """Let the conversation of a failed question go on with the next one.
+
+    With ASKRELAY_AFTER_FAILURE=block a conversation waits for this after a question of it failed. The failed
+    question stays failed. Exits with 7 when the ledger does not know the question.
+
+    Example: askrelay question unblock crm/acme evt-1
+    """
+    settings = load_settings()
+    from worker.adapters.ledger.operators import unblock as unblock_conversation  # noqa: PLC0415 (as above)
+
+    match unblock_conversation(settings.database_url, source, event_id):
+        case "unblocked":
+            typer.echo("the conversation goes on; a worker takes its next question within seconds")
+        case "not_blocked":
+            typer.echo("the conversation was not blocked")
+        case "unknown":
+            typer.echo(f"askrelay: the ledger knows no question {event_id!r} of {source!r}", err=True)
+            raise typer.Exit(ExitCode.NOT_FOUND)
 
 
 def _print_erased(found: ErasedReport, source: str, event_id: str, *, as_json: bool) -> None:

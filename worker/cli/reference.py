@@ -103,7 +103,9 @@ def _command(path: str, command: Any) -> Iterator[str]:
     rows = [
         (f"`{' / '.join(_spellings(each))}`", _default(each), getattr(each, "help", "") or "")
         for each in command.params
-        if "--help" not in each.opts and not each.name.endswith("completion")
+        if "--help" not in each.opts
+        and not each.name.endswith("completion")
+        and not getattr(each, "hidden", False)
     ]
     if rows:
         yield from _table(("Parameter", "Default", "Meaning"), rows)

@@ -99,6 +99,8 @@ def rows_of(seen: Status) -> Iterator[tuple[str, str, str]]:
     yield "outbox", counted("outbox", ledger.outbox_waiting), f"replies not published yet{age}"
     yield "unroutable", counted("outbox", ledger.outbox_unroutable), "replies that no queue takes"
     yield "duplicates", f"{ledger.duplicate_posts:,}", "questions that were posted twice (duplicate_post)"
+    if ledger.late_posts:
+        yield "late posts", f"{ledger.late_posts:,}", "left later than ASKRELAY_SEND_GRACE_S allows"
     for gate in ledger.gates:
         key = f"API key {gate.key[:8]}: " if len(ledger.gates) > 1 else ""
         is_open, why = gate_text(gate, now)
@@ -139,6 +141,7 @@ def json_of(seen: Status) -> dict[str, Any]:
         "held": ledger.held,
         "failed": ledger.failed,
         "duplicate_posts": ledger.duplicate_posts,
+        "late_posts": ledger.late_posts,
         "finished_looked_at": ledger.finished,
         "finished_since": moment_json(ledger.finished_since),
         "rejected": seen.rejected,

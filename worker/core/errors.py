@@ -25,6 +25,7 @@ AskrelayError
 │   └── ContactLimit        contact_limit
 ├── LedgerError
 │   ├── LedgerUnavailable   ledger_unavailable     nothing was committed: try again
+│   ├── LedgerOutdated      ledger_outdated        the tables do not fit this program
 │   ├── LeaseLost           lease_lost             stop at once, touch nothing
 │   ├── MessageClaimed      message_claimed        the API named a message that answers another question
 │   └── GateClosed          gate_closed            nothing may be sent now; it names the time to look again
@@ -210,6 +211,12 @@ class LedgerUnavailable(LedgerError):
     """The ledger cannot be reached; nothing of this was committed."""
 
     code = "ledger_unavailable"
+
+
+class LedgerOutdated(LedgerError):
+    """The ledger's tables do not fit this program."""
+
+    code = "ledger_outdated"
 
 
 class LeaseLost(LedgerError):

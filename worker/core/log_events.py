@@ -145,12 +145,6 @@ _EVENTS = (
     LogEvent(
         "turn.crashed",
         "error",
-        "A turn raised what it should not; its lease ends and another takes it. Please report it.",
-        (*_QUESTION, "exception"),
-    ),
-    LogEvent(
-        "turn.crashed",
-        "error",
         "A turn raised what it should not have; its lease runs out. Please report it.",
         (*_QUESTION, "contact_hash", "exception"),
     ),

@@ -20,6 +20,8 @@ STORY_LATENCY = {"latency_median_s": 0.7, "latency_sigma": 0.5, "latency_cap_s":
 LEASE_S = 2.0
 SEND_GRACE_S = 0.5
 LIST_LAG_S = 1.0
+#: s. U of PROTOCOL 5, which no setting has: over loopback a peer that is there acknowledges at once.
+USER_TIMEOUT_S = 1.0
 #: s. The deadline of a call, above the longest latency.
 REQUEST_TIMEOUT_S = 3.0
 
@@ -34,8 +36,8 @@ DUPLICATE_LATE_S = 4.0
 #: Part of the replies after which a worker is killed.
 KILL_AT_PART = 0.4
 
-#: What happens to a post, in turn. The one before the work comes once, and in the story only: that nothing
-#: was posted is certain after some 12 s, and every later question of the contact waits for it.
+#: What happens to a post, in turn. The one before the work comes once: that nothing was posted is certain
+#: only after some seconds, and every later question of the contact waits for it.
 _AFTER_WORK: tuple[dict[str, Any], ...] = (
     {"kind": "reset", "when": "after_work"},
     {"kind": "reply", "when": "after_work", "status": 500},
@@ -94,7 +96,7 @@ class Plan:
         count = min(max(len(self.asked) // POSTS_PER_FAULT, 1), MOST_FAULTS)
         step = max(len(self.asked) // count, 1)
         actions = [_AFTER_WORK[number % len(_AFTER_WORK)] for number in range(count)]
-        if self.is_story and count > len(_AFTER_WORK):
+        if count > len(_AFTER_WORK):
             actions[1] = _BEFORE_WORK
         posts = [
             {"match": {"call": "post", "nth": step // 2 + 1 + number * step}, "action": action}

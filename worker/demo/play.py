@@ -71,7 +71,7 @@ def _crm_of(plan: Plan) -> Crm:
 
 
 def _screen_of(console: Console, plan: Plan, shown: Shown) -> Screen:
-    if console.is_terminal:
+    if console.is_terminal and not console.is_dumb_terminal:
         return LiveScreen(console)
     if shown.as_json:
         return NoScreen()

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from worker.adapters.local_bus import LocalBell, LocalBus
 from worker.bootstrap import run_worker
 from worker.cli.loop import new_event_loop
+from worker.demo.plan import USER_TIMEOUT_S
 from worker.settings import load_settings
 
 
@@ -34,10 +35,10 @@ def main() -> None:
 async def _run(told: dict[str, Any]) -> None:
     settings = load_settings(told["settings"], needs=frozenset({"api", "ledger"}))
     if told["socket"] is None:
-        await run_worker(settings)
+        await run_worker(settings, user_timeout_s=USER_TIMEOUT_S)
         return
     bus = LocalBus(socket.socket(fileno=told["socket"]))
-    await run_worker(settings, bus=bus, bell=LocalBell(bus))
+    await run_worker(settings, bus=bus, bell=LocalBell(bus), user_timeout_s=USER_TIMEOUT_S)
 
 
 def _end_with_stdin(folder: str) -> NoReturn:

@@ -77,6 +77,10 @@ class Intake:
             self.is_taking = True
             try:
                 await self.take_batch(deliveries)
+            except Exception:
+                # Unacked on an open channel, they would come to nobody.
+                await self.bus.reset_intake()
+                raise
             finally:
                 self.is_taking = False
 
@@ -167,9 +171,11 @@ class Intake:
         pause_s, longest = LEDGER_PAUSES_S
         while True:
             try:
-                accepted = await self.ledger.accept(questions)
-            except LedgerUnavailable:
-                if self.is_stopping or self.clock.boottime() - begun > LEDGER_AWAY_S:
+                # A ledger that finds out what became of a commit answers nobody meanwhile.
+                async with asyncio.timeout(begun + LEDGER_AWAY_S - self.clock.boottime()):
+                    accepted = await self.ledger.accept(questions)
+            except (LedgerUnavailable, TimeoutError):
+                if self.is_stopping or self.clock.boottime() - begun >= LEDGER_AWAY_S:
                     return None
                 await self.clock.sleep(self.randomness.uniform(pause_s / 2, pause_s))
                 pause_s = min(pause_s * 2, longest)

@@ -28,13 +28,13 @@ _SETTINGS: dict[AnswerKind, str] = {
 
 _OPENINGS = (
     "Thanks for asking. Here is what our documents say.",
-    "Good question. This is how it works.",
-    "Yes, that is possible, and takes two steps.",
-    "Our team can do that for you within one working day.",
-    "That depends on your plan, so here are both cases.",
-    "You will find it in your account, under Settings.",
-    "No, but there is another way to get there.",
-    "It usually takes three to five working days.",
+    "Good question. Our help pages have a chapter on this.",
+    "Happy to help. This is what we know about that.",
+    "Let me look that up. Our pages put it like this.",
+    "That comes up often. In short, it goes like this.",
+    "Here is what applies in your case.",
+    "I found something on that for you.",
+    "Of course. These are the details.",
 )
 
 

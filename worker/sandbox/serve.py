@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Stopped by a signal, as asked.
 EXIT_OK = 0
 #: The host or port cannot be had.
-EXIT_CANNOT_LISTEN = 1
+EXIT_CANNOT_LISTEN = 11
 #: An option or switch is wrong; the same number that argparse and typer use.
 EXIT_USAGE = 2
 

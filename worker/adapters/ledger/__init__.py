@@ -1,5 +1,6 @@
 """The ledger: our tables on SQLite or PostgreSQL, behind a group commit."""
 
+from worker.adapters.ledger.database import reason_of
 from worker.adapters.ledger.durability import weaknesses
 from worker.adapters.ledger.gate import GateChange
 from worker.adapters.ledger.ledger import LedgerConfig, SqlLedger, open_ledger
@@ -22,6 +23,7 @@ __all__ = [
     "latest_revision",
     "open_ledger",
     "prepare",
+    "reason_of",
     "upgrade",
     "weaknesses",
 ]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import CommitUnknown, Database, Transaction
+from worker.adapters.ledger.database import CommitUnknown, Database, Transaction, reason_of
 from worker.core.errors import LedgerError, LedgerUnavailable
 
 #: Operations in one transaction: enough to share a commit, few enough that one culprit is found quickly.
@@ -53,12 +53,12 @@ class GroupCommit:
         database: Database,
         handlers: Mapping[type, Handler],
         *,
-        on_state: Callable[[bool], None] = lambda _: None,
+        on_state: Callable[[bool, str], None] = lambda _is_up, _why: None,
         on_batch: Callable[[int, float], None] = lambda _size, _seconds: None,
     ) -> None:
         """Handlers run in the order of the mapping, which fixes the order of locks.
 
-        ``on_state`` hears on the loop that the database went away (False) or came back (True).
+        ``on_state`` hears on the loop that the database went away (False, and why) or came back (True).
         ``on_batch`` hears in the ledger thread the size and duration of each transaction.
         """
         self._database = database
@@ -118,9 +118,9 @@ class GroupCommit:
         begun = time.perf_counter()
         try:
             results = self._transact(operations)
-        except LedgerUnavailable:
+        except LedgerUnavailable as error:
             self._next_connect_at = time.monotonic() + CONNECT_PAUSE_S
-            self._tell(is_up=False)
+            self._tell(is_up=False, why=reason_of(error))
             return [LedgerUnavailable() for _ in operations]
         except Exception as error:  # noqa: BLE001 - whatever a statement raised belongs to its caller
             if len(operations) == 1:
@@ -142,7 +142,7 @@ class GroupCommit:
                             results[place] = result
         except CommitUnknown as error:
             # Running anything again could do it twice: ask the database first.
-            if not self._resolve(error.transaction_id):
+            if not self._resolve(error.mark):
                 raise LedgerUnavailable from error
         return results
 
@@ -156,17 +156,14 @@ class GroupCommit:
                 error = again
         return LedgerUnavailable() if _is_lock_trouble(error) else error
 
-    def _resolve(self, transaction_id: str) -> bool:
+    def _resolve(self, mark: int) -> bool:
         """Wait until the database says what became of a commit; its callers wait with it."""
-        self._tell(is_up=False)
+        self._tell(is_up=False, why="the connection ended during a commit")
         while not self._is_stopping:
             try:
-                was_committed = self._database.was_committed(transaction_id)
-            except (LedgerError, CommitUnknown, sa.exc.SQLAlchemyError):
-                was_committed = None
-            if was_committed is not None:
-                return was_committed
-            time.sleep(RESOLVE_PAUSE_S)
+                return self._database.was_committed(mark)
+            except (LedgerError, sa.exc.SQLAlchemyError):
+                time.sleep(RESOLVE_PAUSE_S)
         return False
 
     def _deliver(self, batch: Sequence[_Waiting], results: Sequence[Result]) -> None:
@@ -181,10 +178,10 @@ class GroupCommit:
 
         self._call_soon(settle)
 
-    def _tell(self, *, is_up: bool) -> None:
+    def _tell(self, *, is_up: bool, why: str = "") -> None:
         if is_up is not self._is_up:
             self._is_up = is_up
-            self._call_soon(lambda: self._on_state(is_up))
+            self._call_soon(lambda: self._on_state(is_up, why))
 
     def _call_soon(self, callback: Callable[[], None]) -> None:
         if self._loop is not None and not self._loop.is_closed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ SQLITE_BUSY_S = 10
 IDLE_IN_TRANSACTION_S = 10
 #: s. A database host that vanished is noticed after this.
 TCP_USER_TIMEOUT_S = 10
+#: s. While an answer is waited for nothing of ours is unacknowledged: only probes notice then that a host is
+#: gone, and the system's own begin after two hours.
+KEEPALIVE_S = 5
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -41,9 +45,20 @@ def boot_id() -> str:
 class CommitUnknown(Exception):
     """COMMIT was sent and no answer came."""
 
-    def __init__(self, transaction_id: str) -> None:
-        super().__init__(transaction_id)
-        self.transaction_id = transaction_id
+    def __init__(self, mark: int) -> None:
+        super().__init__(mark)
+        self.mark = mark
+
+
+def reason_of(error: LedgerUnavailable) -> str:
+    """Say why the database is away: the first line of what its driver said, where that is about the server.
+
+    Other errors of drivers repeat parameters, and so contents.
+    """
+    origin = getattr(error.__cause__, "orig", None)
+    if type(origin).__name__ != "OperationalError":
+        return ""
+    return (str(origin).splitlines() or [""])[0].strip()
 
 
 @dataclass(slots=True)
@@ -53,7 +68,8 @@ class Transaction:
     connection: sa.Connection
     dialect: Dialect
     now: float
-    transaction_id: str
+    #: What was_committed is asked for; 0 where commits are not marked.
+    mark: int = 0
 
     def run(self, statement: sa.TextClause, **parameters: Any) -> CursorResult[Any]:
         """Execute a statement."""
@@ -67,14 +83,22 @@ class Transaction:
 
 
 class Database:
-    """One database, one connection at a time; used by one thread."""
+    """One database, one connection at a time; used by one thread.
 
-    def __init__(self, url: str) -> None:
+    ``marks_commits``: every transaction on PostgreSQL writes a mark, by which ``was_committed`` tells what
+    became of it.
+    """
+
+    def __init__(self, url: str, *, marks_commits: bool = False) -> None:
         self.url = sa.make_url(url)
         self.dialect: Dialect = "sqlite" if self.url.get_backend_name() == "sqlite" else "postgresql"
         self.engine = _sqlite_engine(self.url) if self.dialect == "sqlite" else _postgresql_engine(self.url)
         self._connection: sa.Connection | None = None
         self._clock_base: float | None = None
+        self._marks_commits = marks_commits and self.dialect == "postgresql"
+        #: Names the row of marks: nobody else's, so that its lock is never waited for.
+        self._marker = secrets.token_hex(8)
+        self._mark = 0
 
     def is_connected(self) -> bool:
         """Tell whether a connection stands."""
@@ -111,6 +135,8 @@ class Database:
             if self._is_lost(error):
                 self.disconnect()
                 raise LedgerUnavailable from error
+            # What a first transaction after a boot wrote about the clock is rolled back with it.
+            self._clock_base = None
             try:
                 connection.rollback()
             except sa.exc.DBAPIError:
@@ -122,19 +148,28 @@ class Database:
             is_lost = self._is_lost(error)
             if is_lost and self.dialect == "postgresql":
                 self.disconnect()
-                raise CommitUnknown(transaction.transaction_id) from error
+                raise CommitUnknown(transaction.mark) from error
             try:
                 connection.rollback()
             finally:
                 self.disconnect()
             raise LedgerUnavailable from error
 
-    def was_committed(self, transaction_id: str) -> bool | None:
-        """Ask PostgreSQL what became of a transaction; None while it is still at work on it."""
-        with self.transaction() as transaction:
-            statement = sa.text("select pg_xact_status(cast(:id as xid8))")
-            status = transaction.run(statement, id=transaction_id).scalar()
-        return None if status == "in progress" else status == "committed"
+    def was_committed(self, mark: int) -> bool:
+        """Tell whether the last transaction, which had this mark, was committed.
+
+        The number of the transaction would not tell: after a crash PostgreSQL gives out again what it had not
+        written down, and another transaction's end would be taken for ours (seen). Waits for a server that is
+        still at work on it, up to the lock time-out, which raises; as any other trouble does.
+        """
+        connection = self._connect()
+        try:
+            found = connection.execute(_READ_MARK, {"marker": self._marker}).scalar_one()
+            connection.rollback()
+        except sa.exc.DBAPIError:
+            self.disconnect()
+            raise
+        return bool(found == mark)
 
     def _connect(self) -> sa.Connection:
         if self._connection is None:
@@ -146,9 +181,13 @@ class Database:
 
     def _start(self, connection: sa.Connection) -> Transaction:
         if self.dialect == "postgresql":
-            now, transaction_id = connection.execute(_POSTGRESQL_START).one()
-            return Transaction(connection, self.dialect, float(now), str(transaction_id))
-        return Transaction(connection, self.dialect, self._sqlite_now(connection), "")
+            if not self._marks_commits:
+                return Transaction(connection, self.dialect, float(connection.scalar(_POSTGRESQL_NOW)))
+            self._mark += 1
+            marked = {"marker": self._marker, "mark": self._mark}
+            now = connection.execute(_WRITE_MARK, marked).scalar_one()
+            return Transaction(connection, self.dialect, float(now), self._mark)
+        return Transaction(connection, self.dialect, self._sqlite_now(connection))
 
     def _sqlite_now(self, connection: sa.Connection) -> float:
         """Return clock_base + BOOTTIME. After a reboot every lease has expired and the base is taken anew."""
@@ -162,7 +201,9 @@ class Database:
             if row.boot_id == this_boot and row.clock_base is not None:
                 self._clock_base = float(row.clock_base)
             else:
-                self._clock_base = time.time() - boottime()
+                # A machine may come up with its wall clock behind: what was due must not wait for it.
+                last = float(connection.execute(_SQLITE_LAST_SEEN).scalar_one())
+                self._clock_base = max(time.time(), last) - boottime()
                 connection.execute(
                     sa.text("update identity set boot_id = :boot, clock_base = :base"),
                     {"boot": this_boot, "base": self._clock_base},
@@ -193,7 +234,22 @@ class Database:
         return state.startswith(("08", "53", "57P")) or state in {"25P03", "25006"}
 
 
-_POSTGRESQL_START = sa.text("select extract(epoch from clock_timestamp()), pg_current_xact_id()")
+_SQLITE_LAST_SEEN = sa.text(
+    "select max(coalesce((select max(seen_at) from workers), 0),"
+    " coalesce((select received_at from questions order by number desc limit 1), 0))"
+)
+_POSTGRESQL_NOW = sa.text("select extract(epoch from clock_timestamp())")
+_WRITE_MARK = sa.text(
+    "insert into commit_marks (marker, mark, marked_at)"
+    " values (:marker, :mark, extract(epoch from clock_timestamp()))"
+    " on conflict (marker) do update set mark = excluded.mark, marked_at = excluded.marked_at"
+    " returning marked_at"
+)
+# Writes too, so that it waits for a server that is still at work on the first mark.
+_READ_MARK = sa.text(
+    "insert into commit_marks (marker, mark, marked_at) values (:marker, 0, 0)"
+    " on conflict (marker) do update set mark = commit_marks.mark returning mark"
+)
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
@@ -226,6 +282,8 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
     defaults: dict[str, Any] = {
         "connect_timeout": 5,
         "tcp_user_timeout": TCP_USER_TIMEOUT_S * 1000,
+        "keepalives_idle": KEEPALIVE_S,
+        "keepalives_interval": KEEPALIVE_S,
         "application_name": "askrelay",
         "options": options,
     }

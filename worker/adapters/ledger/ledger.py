@@ -140,7 +140,7 @@ def make_handlers(
     turns = Turns(TurnStatements(dialect), leases, config.settle_s, config.blocks_on_failure)
     limit = DailyLimit(DailyLimitStatements(dialect), config.contact_daily_limit)
     second_looks = SecondLooks(SecondLookStatements(dialect))
-    outbox = Outbox(OutboxStatements(dialect), config.worker_id)
+    outbox = Outbox(OutboxStatements(dialect), config.worker_id, config.lease_s)
     retention = Retention(
         RetentionStatements(dialect),
         limit,
@@ -182,11 +182,11 @@ def open_ledger(
     config: LedgerConfig,
     *,
     on_gate_change: Callable[[GateChange], None] = lambda _: None,
-    on_state: Callable[[bool], None] = lambda _: None,
+    on_state: Callable[[bool, str], None] = lambda _is_up, _why: None,
     on_batch: Callable[[int, float], None] = lambda _size, _seconds: None,
 ) -> SqlLedger:
     """Return the ledger at the config's URL; ``on_gate_change`` and ``on_batch`` run in its thread."""
-    database = Database(config.url)
+    database = Database(config.url, marks_commits=True)
     handlers = make_handlers(config, database.dialect, on_gate_change=on_gate_change)
     return SqlLedger(GroupCommit(database, handlers, on_state=on_state, on_batch=on_batch))
 

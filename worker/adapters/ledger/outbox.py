@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
 from worker.adapters.ledger.tables import IS_UNPUBLISHED
-from worker.adapters.ledger.turns import REPLY_OWNED_S
 from worker.core.errors import ReplyUnroutable
 from worker.core.model import OutboxReply, Reply
 
@@ -86,6 +85,8 @@ class Outbox:
 
     statements: OutboxStatements
     owner: str
+    #: s. A reply that was taken may be published by its owner alone for so long.
+    owned_s: float
 
     def take(
         self, transaction: Transaction, operations: Sequence[TakeReplies]
@@ -131,7 +132,7 @@ class Outbox:
             self.statements.take,
             rows=_numbers(numbers),
             owner=self.owner,
-            until=transaction.now + REPLY_OWNED_S,
+            until=transaction.now + self.owned_s,
         )
         return [reply_of(row) for row in sorted(rows, key=lambda row: int(row["number"]))]
 

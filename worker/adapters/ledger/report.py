@@ -80,6 +80,8 @@ class LedgerReport:
     finished_since: float | None
     #: Questions that were found to be posted twice, as far as their content is kept.
     duplicate_posts: int
+    #: Posts whose bytes left later than the grace allows (PROTOCOL A2): these may be double.
+    late_posts: int
     #: Replies that were not published yet, without those below.
     outbox_waiting: int
     #: Replies that no queue took.
@@ -150,8 +152,9 @@ _FINISHED = sa.text(
     " group by state, code order by counted desc, code"
 )
 # There are next to none: each is a broken assumption of PROTOCOL 1.
-_DUPLICATES = sa.text(
-    "select count(duplicate_message_id) from (select duplicate_message_id from questions"
+_SUSPECT = sa.text(
+    "select count(duplicate_message_id) as duplicates, count(late_post_at) as late from"
+    " (select duplicate_message_id, late_post_at from questions"
     " where duplicate_message_id is not null or late_post_at is not null limit :limit) as counted_rows"
 )
 _OUTBOX = sa.text(
@@ -226,7 +229,7 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
     unknown = transaction.run(_UNKNOWN, now=now, limit=OPEN_ROWS).scalar_one()
     finished = transaction.rows(_FINISHED, limit=FINISHED_ROWS)
     failed = {row["code"] or "": int(row["counted"]) for row in finished if row["state"] == "failed"}
-    duplicate_posts = transaction.run(_DUPLICATES, limit=OPEN_ROWS).scalar_one()
+    suspect = transaction.rows(_SUSPECT, limit=OPEN_ROWS)[0]
     outbox = {row["state"]: row for row in transaction.rows(_OUTBOX, limit=OPEN_ROWS)}
     counts = {state: int(row["counted"]) for state, row in outbox.items()}
     looked_at = sum(int(row["counted"]) for row in finished)
@@ -251,7 +254,8 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
         failed=failed,
         finished=looked_at,
         finished_since=min((row["since"] for row in finished), default=None),
-        duplicate_posts=duplicate_posts,
+        duplicate_posts=suspect["duplicates"],
+        late_posts=suspect["late"],
         outbox_waiting=counts.get("waiting", 0),
         outbox_unroutable=counts.get("aside", 0),
         outbox_oldest_at=min((row["oldest_at"] for row in outbox.values()), default=None),

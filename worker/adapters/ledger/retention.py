@@ -57,6 +57,8 @@ class RetentionStatements:
             " on conflict (worker_id) do update set seen_at = :now"
         )
         self.forget_workers = sa.text("delete from workers where seen_at < :before")
+        # Of processes that are gone: one that lives writes its own with every transaction.
+        self.forget_marks = sa.text("delete from commit_marks where marked_at < :before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Retention:
         now = transaction.now
         transaction.run(self.statements.seen, worker_id=self.worker_id, now=now, version=self.version)
         transaction.run(self.statements.forget_workers, before=now - DAY_S)
+        transaction.run(self.statements.forget_marks, before=now - DAY_S)
         overdue = transaction.run(self.statements.overdue, before=now - OVERDUE_S).scalar_one()
         old = transaction.rows(self.statements.old, before=now - self.keep_s, limit=STEP)
         if old:

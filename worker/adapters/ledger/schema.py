@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 
 from worker.adapters.ledger.database import Database
 from worker.adapters.ledger.durability import refuse_network_file_system
-from worker.core.errors import LedgerUnavailable, SettingsError
+from worker.core.errors import LedgerOutdated, LedgerUnavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -85,7 +85,7 @@ def prepare(url: str) -> Identity:
     """Make the ledger ready for ``run``: SQLite is migrated, PostgreSQL has to be up to date already.
 
     One newer revision is accepted, so that the old workers go on during a rolling deploy.
-    Raises SettingsError with the command to run, or LedgerUnavailable.
+    Raises LedgerOutdated with the command to run, SettingsError or LedgerUnavailable.
     """
     is_sqlite = sa.make_url(url).get_backend_name() == "sqlite"
     if is_sqlite:
@@ -93,19 +93,25 @@ def prepare(url: str) -> Identity:
     revision = current_revision(url)
     latest = latest_revision()
     known = {script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()}
-    if revision is not None and revision not in known and int(revision[:4]) != int(latest[:4]) + 1:
-        raise SettingsError(
-            f"the ledger is at revision {revision}, which is newer than this program knows ({latest})."
-            " Install a newer askrelay."
-        )
-    if revision is None or (revision in known and revision != latest):
-        if not is_sqlite:
-            raise SettingsError(
+    if revision in known | {None}:
+        if revision != latest and not is_sqlite:
+            raise LedgerOutdated(
                 f"the ledger is at revision {revision or 'none'}, this program needs {latest}."
                 " Run: askrelay db upgrade"
             )
-        upgrade(url)
+        if revision != latest:
+            upgrade(url)
+    elif revision != _after(latest):
+        raise LedgerOutdated(
+            f"the ledger is at revision {revision}, which is newer than this program knows ({latest})."
+            " Install a newer askrelay."
+        )
     return identity(url)
+
+
+def _after(revision: str) -> str:
+    """Return the revision that follows: they are numbered 0001, 0002 and so on."""
+    return f"{int(revision) + 1:04d}"
 
 
 __all__ = [

@@ -247,6 +247,16 @@ gates = sa.Table(
     sa.Column("is_altering", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
+#: PostgreSQL: one row per process, written by each of its transactions, by which it finds out whether a commit
+#: whose answer was lost took place.
+commit_marks = sa.Table(
+    "commit_marks",
+    metadata,
+    sa.Column("marker", sa.Text, primary_key=True),
+    sa.Column("mark", sa.BigInteger, nullable=False),
+    sa.Column("marked_at", Time, nullable=False),
+)
+
 #: One row per process, for people: who has been seen lately.
 workers = sa.Table(
     "workers",

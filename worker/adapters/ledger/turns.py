@@ -27,9 +27,6 @@ from worker.core.model import (
     Verdict,
 )
 
-#: s. The process that recorded a reply may publish it for this long before any other takes it over.
-REPLY_OWNED_S = 30
-
 
 @dataclass(frozen=True, slots=True)
 class BeginPost:
@@ -239,7 +236,7 @@ class Turns:
             self.statements.add_replies,
             rows=as_rows(rows),
             owner=self.leases.owner,
-            due_at=transaction.now + REPLY_OWNED_S,
+            due_at=transaction.now + self.leases.lease_s,
             now=transaction.now,
         )
         conversations = sorted({row["conversation"] for row in added})

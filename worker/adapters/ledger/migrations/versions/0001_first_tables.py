@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Integer(), server_default="0", nullable=False),
         sa.Column("creates", sa.Integer(), server_default="0", nullable=False),
         sa.Column("heal_at", sa.Double(), nullable=True),
-        sa.Column("is_blocked", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("is_blocked", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("lease_token", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("lease_until", sa.Double(), server_default="0", nullable=False),
         sa.Column("owner", sa.Text(), nullable=True),
@@ -86,7 +86,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("probe", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("buckets", sa.Text(), server_default="{}", nullable=False),
-        sa.Column("is_altering", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("is_altering", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_table(
@@ -114,7 +114,7 @@ def upgrade() -> None:
         sa.Column("received_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=True),
         sa.Column("is_redelivered", sa.Boolean(), nullable=False),
-        sa.Column("is_over_limit", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("is_over_limit", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("posts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("expired_leases", sa.Integer(), server_default="0", nullable=False),
@@ -123,7 +123,7 @@ def upgrade() -> None:
         sa.Column("baseline_message_id", sa.BigInteger(), nullable=True),
         sa.Column("first_baseline_message_id", sa.BigInteger(), nullable=True),
         sa.Column("looks", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("has_ended", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("has_ended", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("session_id", sa.Text(), nullable=True),
         sa.Column("message_id", sa.BigInteger(), nullable=True),
         sa.Column("outcome", sa.Text(), nullable=True),
@@ -221,6 +221,13 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state <> 'published'"),
         sqlite_where=sa.text("state <> 'published'"),
+    )
+    op.create_table(
+        "commit_marks",
+        sa.Column("marker", sa.Text(), nullable=False),
+        sa.Column("mark", sa.BigInteger(), nullable=False),
+        sa.Column("marked_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("marker"),
     )
     op.create_table(
         "workers",
