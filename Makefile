@@ -58,8 +58,8 @@ $(STAMP): requirements.lock pyproject.toml | python
 	@$(PYTHON) -m tests.servers.install venv
 	@echo "Making the virtual environment in $(VENV) (about a minute) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir --no-build-isolation --no-deps -e .
 	@touch $@
 
 clean: ## remove what make has made here

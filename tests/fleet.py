@@ -106,12 +106,14 @@ class Fleet:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def start_worker(self, **settings: str) -> subprocess.Popen[bytes]:
-        """Start one more worker; its log goes to a file of its own."""
+    def start_worker(
+        self, *, command: Sequence[str] = ("worker", "run"), **settings: str
+    ) -> subprocess.Popen[bytes]:
+        """Start one more worker; its log goes to a file of its own. ``command`` follows ``python -m``."""
         number = len(self.workers)
         with (self.folder / f"worker-{number}.log").open("wb") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run"],
+                [sys.executable, "-m", *command],
                 env={**self._environment, **settings},
                 stdout=log,
                 stderr=subprocess.STDOUT,

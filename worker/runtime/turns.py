@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from worker.core.errors import LeaseLost, LedgerUnavailable
@@ -22,6 +23,8 @@ CLAIM_AT_MOST = 200
 SUSPECT_LEASES = 2
 #: Part of a lease after which it is renewed: two renewals may fail before it is lost.
 RENEW_PART = 1 / 3
+#: s. A claim that is under way at a stop is waited for so long: what it brings would be held by nobody.
+CLAIM_ENDS_S = 2.0
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class Turns:
     is_stopping: bool = False
     _active: dict[Lease, asyncio.Task[None]] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Claimed turns of questions that seem to bring processes down; one runs at a time, with no other.
     _suspects: set[Lease] = field(default_factory=set)
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -63,15 +67,18 @@ class Turns:
     async def run(self) -> None:
         """Claim whenever somebody waits and there is room."""
         look_in_s = 0.0
-        while not self.is_stopping:
+        while True:
             await self._wait(look_in_s)
+            if self.is_stopping:
+                return
             room = 0 if self._suspects else self.concurrency - len(self._active)
             if room <= 0:
                 look_in_s = LOOK_S
                 continue
             ringers, self._ringers = self._ringers, []
             try:
-                look_in_s = await self._claim(min(room, CLAIM_AT_MOST))
+                async with self._claiming:
+                    look_in_s = await self._claim(min(room, CLAIM_AT_MOST))
             finally:
                 for ringer in ringers:
                     if not ringer.done():
@@ -100,9 +107,14 @@ class Turns:
         for ringer in self._ringers:
             if not ringer.done():
                 ringer.set_result(None)
+        begun = self.world.clock.boottime()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLAIM_ENDS_S), self._claiming:
+                pass
         tasks = dict(self._active)
         if tasks:
-            await asyncio.wait(tasks.values(), timeout=grace_s)
+            left_s = max(0.0, grace_s - (self.world.clock.boottime() - begun))
+            await asyncio.wait(tasks.values(), timeout=left_s)
         left = {lease: task for lease, task in tasks.items() if not task.done()}
         for task in left.values():
             task.cancel()

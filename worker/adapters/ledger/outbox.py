@@ -17,6 +17,8 @@ from worker.core.model import OutboxReply, Reply
 
 #: s. Pauses of a reply the broker did not take: doubling from the first to the second.
 PAUSES_S = (1.0, 300.0)
+#: s. Without a confirm the broker was most likely away: once it is back, its replies must not sleep on.
+NOT_CONFIRMED_LONGEST_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,12 @@ class OutboxStatements:
             " state = case when :is_returned then 'aside' else state end"
             f" where state <> 'published' and number in (select r.number from {numbers})"
         )
+        self.free_behind = sa.text(
+            "update replies set due_at = :now where number in (select min(waiting.number) from replies waiting"
+            " where waiting.state = 'waiting' and waiting.conversation in (select aside.conversation"
+            f" from replies aside where aside.number in (select r.number from {numbers}))"
+            " group by waiting.conversation)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +116,19 @@ class Outbox:
     def mark_unpublished(self, transaction: Transaction, operations: Sequence[MarkUnpublished]) -> list[None]:
         """Put off; one that was returned is set aside, so that it holds up no other."""
         for operation in operations:
+            rows = _numbers(operation.numbers)
+            is_returned = operation.reason == ReplyUnroutable.code
             transaction.run(
                 self.statements.put_off,
-                rows=_numbers(operation.numbers),
+                rows=rows,
                 now=transaction.now,
                 shortest=PAUSES_S[0],
-                longest=PAUSES_S[1],
+                longest=PAUSES_S[1] if is_returned else NOT_CONFIRMED_LONGEST_S,
                 reason=operation.reason,
-                is_returned=operation.reason == ReplyUnroutable.code,
+                is_returned=is_returned,
             )
+            if is_returned:
+                transaction.run(self.statements.free_behind, rows=rows, now=transaction.now)
         return [None for _ in operations]
 
     def _take(self, transaction: Transaction, limit: int) -> tuple[list[OutboxReply], float | None]:

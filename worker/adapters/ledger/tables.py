@@ -247,8 +247,8 @@ gates = sa.Table(
     sa.Column("is_altering", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
-#: PostgreSQL: one row per process, written by each of its transactions, by which it finds out whether a commit
-#: whose answer was lost took place.
+#: PostgreSQL: one row per process, written by each of its transactions: by it a process finds out whether a
+#: commit whose answer was lost took place.
 commit_marks = sa.Table(
     "commit_marks",
     metadata,
