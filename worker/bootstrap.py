@@ -11,11 +11,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from importlib import metadata
 
 from worker.adapters.clock import SystemClock
 from worker.adapters.customgpt import CustomGpt, CustomGptConfig
 from worker.adapters.doorbell import Doorbell
+from worker.adapters.health import Condition, serve_health
 from worker.adapters.ledger import (
     GateChange,
     Identity,
@@ -26,13 +28,17 @@ from worker.adapters.ledger import (
     reason_of,
     weaknesses,
 )
+from worker.adapters.ledger.figures import FigureReader, FreshFigures
 from worker.adapters.logs import ContactHash, configure_logging
+from worker.adapters.metrics import MeteredAssistant, MeteredBell, ProcessMeters
+from worker.adapters.metrics.catalogue import TURNS_UNDER_WAY
 from worker.adapters.rabbitmq import BusConfig, RabbitmqBus
 from worker.adapters.recovery_points import NoRecoveryPoints
 from worker.core.errors import LedgerUnavailable
 from worker.core.gate import PROBED, Pace
 from worker.core.healing import Healer
-from worker.core.ports import Bell, Bus, Log, RecoveryPoints
+from worker.core.meters import Meters
+from worker.core.ports import Assistant, Bell, Bus, Log, RecoveryPoints
 from worker.core.world import Rules, World
 from worker.runtime.intake import Intake, IntakeRules
 from worker.runtime.process import Process
@@ -77,47 +83,60 @@ async def run_worker(
         log("settings.warned", setting=setting, detail=detail)
     begun = time.monotonic()
     make_state_folder(settings)
-    identity = await _prepare_ledger(settings, log, stop)
-    if identity is None:
-        return
-    bus = bus or RabbitmqBus(bus_config(settings, name=worker_id), log=log)
-    bell = bell or Doorbell(
-        settings.rabbitmq_url,
-        settings.doorbell_queue,
-        identity.ledger_id,
+    condition = Condition(SystemClock(), stop.is_set)
+    meters = ProcessMeters(version=metadata.version("askrelay"), ledger=_kind_of_ledger(settings))
+    health = serve_health(
+        settings.health_host,
+        settings.health_port,
+        condition,
+        meters,
         log=log,
-        ca_file=settings.rabbitmq_ca_file,
+        is_port_chosen=settings.origin_of("health_port").kind != "default",
     )
-    ledger = make_ledger(settings, worker_id, log)
-    api = api_config(settings, user_timeout_s=user_timeout_s)
-    assistant = CustomGpt(api, key=settings.key_source(), log=log)
-    process = make_process(
-        settings,
-        bus=bus,
-        bell=bell,
-        ledger=ledger,
-        assistant=assistant,
-        points=points or NoRecoveryPoints(),
-        is_after_restore=is_after_restore,
-        user_timeout_s=user_timeout_s,
-        contact_hash=contact_hash(settings, identity),
-        log=log,
-    )
-    ledger.start()
-    await assistant.start()
-    log(
-        "worker.started",
-        version=metadata.version("askrelay"),
-        ledger="sqlite" if settings.database_url.startswith("sqlite") else "postgresql",
-        concurrency=settings.concurrency,
-        project_id=settings.customgpt_project_id,
-    )
-    try:
-        await process.run(stop)
-    finally:
-        await assistant.close()
-        await ledger.stop()
-        log("worker.stopped", duration_s=round(time.monotonic() - begun, 3))
+    # Before the ledger is there: a worker that waits for it is alive.
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(health)
+        identity = await _prepare_ledger(settings, log, stop)
+        if identity is None:
+            return
+        bus = bus or RabbitmqBus(bus_config(settings, name=worker_id), log=condition.listening(log))
+        bell = bell or _doorbell(settings, identity, log, meters)
+        ledger = make_ledger(
+            settings, worker_id, log, on_state=condition.ledger_is, on_batch=meters.committed
+        )
+        figures = _figures(settings, stack)
+        api = api_config(settings, user_timeout_s=user_timeout_s)
+        assistant = CustomGpt(api, key=settings.key_source(), log=log)
+        process = make_process(
+            settings,
+            bus=bus,
+            bell=MeteredBell(bell, meters),
+            ledger=ledger,
+            assistant=MeteredAssistant(assistant, meters),
+            points=points or NoRecoveryPoints(),
+            is_after_restore=is_after_restore,
+            user_timeout_s=user_timeout_s,
+            contact_hash=contact_hash(settings, identity),
+            log=log,
+            meters=meters,
+        )
+        ledger.start()
+        await assistant.start()
+        condition.watch(process.vitals.stuck, figures.get)
+        meters.watch(TURNS_UNDER_WAY, lambda: {(): process.turns.under_way})
+        log(
+            "worker.started",
+            version=metadata.version("askrelay"),
+            ledger=_kind_of_ledger(settings),
+            concurrency=settings.concurrency,
+            project_id=settings.customgpt_project_id,
+        )
+        try:
+            await process.run(stop)
+        finally:
+            await assistant.close()
+            await ledger.stop()
+            log("worker.stopped", duration_s=round(time.monotonic() - begun, 3))
 
 
 def make_process(
@@ -126,16 +145,17 @@ def make_process(
     bus: Bus,
     bell: Bell,
     ledger: SqlLedger,
-    assistant: CustomGpt,
+    assistant: Assistant,
     points: RecoveryPoints,
     contact_hash: Callable[[str], str],
     log: Log,
+    meters: Meters,
     is_after_restore: bool = False,
     user_timeout_s: float = USER_TIMEOUT_S,
 ) -> Process:
     """Wire the loops of one process."""
     clock, randomness = SystemClock(), random.SystemRandom()
-    relay = Relay(bus, ledger, clock, randomness, points, log)
+    relay = Relay(bus, ledger, clock, randomness, points, log, meters)
     world = World(
         ledger=ledger,
         assistant=assistant,
@@ -157,8 +177,9 @@ def make_process(
         log=log,
         rules=IntakeRules(settings.default_source, settings.answer_within_s),
         on_repeat=relay.look,
+        meters=meters,
     )
-    turns = Turns(world, bell, log, settings.concurrency, contact_hash)
+    turns = Turns(world, bell, log, settings.concurrency, contact_hash, meters)
     sweeper = Sweeper(ledger, Healer(ledger, assistant, log, points), bell, clock, randomness, log)
     return Process(bus, bell, intake, turns, relay, sweeper, clock, log, settings.grace_s)
 
@@ -180,11 +201,19 @@ def rules_of(
     )
 
 
-def make_ledger(settings: Settings, worker_id: str, log: Log) -> SqlLedger:
-    """Wire the ledger."""
+def make_ledger(
+    settings: Settings,
+    worker_id: str,
+    log: Log,
+    *,
+    on_state: Callable[[bool], None],
+    on_batch: Callable[[int, float], None],
+) -> SqlLedger:
+    """Wire the ledger; ``on_batch`` runs in its thread."""
     lost_at: list[float] = []
 
-    def on_state(is_up: bool, why: str) -> None:
+    def tell_state(is_up: bool, why: str) -> None:
+        on_state(is_up)
         if is_up:
             log("ledger.recovered", away_s=round(time.monotonic() - lost_at.pop(), 1) if lost_at else None)
         else:
@@ -205,7 +234,7 @@ def make_ledger(settings: Settings, worker_id: str, log: Log) -> SqlLedger:
             worker_id=worker_id,
             version=metadata.version("askrelay"),
             gate_key=_fingerprint(settings),
-            pace=Pace(settings.requests_per_minute, settings.requests_at_once),
+            pace=_pace(settings),
             lease_s=settings.lease_s,
             request_timeout_s=settings.request_timeout_s,
             keep_days=settings.keep_days,
@@ -215,8 +244,9 @@ def make_ledger(settings: Settings, worker_id: str, log: Log) -> SqlLedger:
             contact_daily_limit=settings.contact_daily_limit,
             blocks_on_failure=settings.after_failure == "block",
         ),
-        on_state=on_state,
+        on_state=tell_state,
         on_gate_change=on_gate_change,
+        on_batch=on_batch,
     )
 
 
@@ -251,6 +281,34 @@ def contact_hash(settings: Settings, identity: Identity) -> ContactHash:
     """Return the hash under which contacts appear in the logs."""
     key = settings.log_key.get_secret_value() if settings.log_key else identity.log_key
     return ContactHash(key)
+
+
+def _doorbell(settings: Settings, identity: Identity, log: Log, meters: ProcessMeters) -> Doorbell:
+    bell = Doorbell(
+        settings.rabbitmq_url,
+        settings.doorbell_queue,
+        identity.ledger_id,
+        log=log,
+        ca_file=settings.rabbitmq_ca_file,
+    )
+    meters.watch_lost_doorbells(lambda: bell.rings_lost)
+    return bell
+
+
+def _figures(settings: Settings, stack: AsyncExitStack) -> FreshFigures:
+    """Wire the fleet's figures, which end with the stack."""
+    reader = FigureReader(settings.database_url, gate_key=_fingerprint(settings), pace=_pace(settings))
+    figures = FreshFigures(reader)
+    stack.callback(figures.close)
+    return figures
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(settings.requests_per_minute, settings.requests_at_once)
+
+
+def _kind_of_ledger(settings: Settings) -> str:
+    return "sqlite" if settings.database_url.startswith("sqlite") else "postgresql"
 
 
 def _fingerprint(settings: Settings) -> str:

@@ -97,10 +97,12 @@ def test_process_stops_although_a_call_hangs() -> None:
         until = time.monotonic() + 20
         while sandbox.summary()["open_requests"] == 0:
             assert time.monotonic() < until, "the call never arrived"
-        pid = sandbox.pid
-        os.kill(pid, signal.SIGTERM)
+        assert sandbox._process is not None
+        sandbox._process.terminate()
         assert connection.recv(1) == b""
-    assert sandbox.stop() == 0
+    # Waited for first: a second signal would meet a process that has put its handlers away already.
+    assert sandbox._process.wait(20) == 0
+    sandbox.stop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -8,6 +8,7 @@ import json
 import pickle
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -129,6 +130,11 @@ def test_bare_json_that_names_another_event_of_ours_is_refused(kind: str) -> Non
 def test_whole_event_in_the_body_is_structured_even_beside_headers_of_binary_mode() -> None:
     raw = replace(structured(), content_type="application/json", headers=dict(binary("ce-").headers))
     assert decode_event(raw) == EXPECTED
+
+
+@pytest.mark.parametrize("value", [float("nan"), Decimal("sNaN"), [float("nan")]])
+def test_header_that_equals_nothing_is_one_value_all_the_same(value: Any) -> None:
+    assert decode_event(binary("ce-", shade=value)) == EXPECTED
 
 
 def test_headers_that_only_start_like_cloudevents_leave_the_event_bare() -> None:

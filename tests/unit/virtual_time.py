@@ -13,7 +13,7 @@ T = TypeVar("T")
 PATIENCE_S = 3_600.0
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Selector(selectors.DefaultSelector):
     """Moves the time on instead of waiting."""
 
     def __init__(self) -> None:

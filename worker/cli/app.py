@@ -33,6 +33,12 @@ COMMANDS = (
     ),
     Command("status", "worker.cli.status", "status", "Show what waits, what failed and who works."),
     Command(
+        "health",
+        "worker.cli.health",
+        "health",
+        "Ask the worker on this host whether it is alive, or ready.",
+    ),
+    Command(
         "question",
         "worker.cli.question",
         "question",

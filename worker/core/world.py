@@ -206,7 +206,8 @@ class Turn:
         """
         news = GateNews("failure") if error.is_server_error else self.heard()
         has_ended = error.has_ended and begun_at is not None and self._is_early(begun_at)
-        return Snooze(error.code, after_s=LOOK_FIRST_S, keeps_intent=True, has_ended=has_ended, news=news)
+        # Without an intent (a message found after a restore) there is none to keep.
+        return Snooze(error.code, LOOK_FIRST_S, keeps_intent=self.has_intent, has_ended=has_ended, news=news)
 
     def _is_early(self, begun_at: float) -> bool:
         """Tell whether an end heard now lets the wait of V begin where reading back lets it: at G + U.

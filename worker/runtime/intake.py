@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from schemas import AskedQuestion, EventRefused, OwnReply, RawEvent, decode_event, epoch_of, reply_id
 from worker.core.errors import IdConflict, LedgerUnavailable, MalformedEvent
+from worker.core.meters import Meters, NoMeters
 from worker.core.model import Acceptance, AcceptedQuestion
 from worker.core.ports import (
     Bell,
@@ -21,6 +23,7 @@ from worker.core.ports import (
     RecoveryPoint,
     RecoveryPoints,
 )
+from worker.runtime.vitals import Pulse
 
 #: Deliveries in one transaction.
 BATCH = 256
@@ -66,14 +69,18 @@ class Intake:
     rules: IntakeRules
     #: Tells the relay that a stored reply is due again.
     on_repeat: Callable[[], None]
+    meters: Meters = field(default_factory=NoMeters)
     is_stopping: bool = False
     #: A batch is being written or settled.
     is_taking: bool = False
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse | None = None) -> None:
         """Take batches for ever."""
+        pulse = pulse or Pulse(self.clock)
         while not self.is_stopping:
+            pulse.rest()
             deliveries = await self.bus.receive(BATCH)
+            pulse.beat()
             self.is_taking = True
             try:
                 await self.take_batch(deliveries)
@@ -118,6 +125,7 @@ class Intake:
             self.points.reached(RecoveryPoint.EVENTS_REJECTED)
         self.bus.ack(batch.settled)
         self.points.reached(RecoveryPoint.BATCH_ACKED)
+        self._count(accepted)
         self._announce(accepted)
         if has_failed:
             # What could not be put aside stays unacked; a new channel brings it again.
@@ -135,6 +143,7 @@ class Intake:
             match event:
                 case OwnReply():
                     self.log("event.ignored", reason="own_reply")
+                    self.meters.events_taken("own_reply", 1)
                     batch.settled.append(delivery)
                 case AskedQuestion():
                     batch.questions.append((delivery, self._accepted(event, delivery)))
@@ -211,7 +220,13 @@ class Intake:
             )
             if is_put_aside:
                 batch.settled.append(delivery)
+                self.meters.events_taken("rejected", 1, error_code=reason)
         return any(result is not PublishResult.CONFIRMED for result in results)
+
+    def _count(self, accepted: Sequence[Acceptance]) -> None:
+        for result, count in Counter(acceptance.result for acceptance in accepted).items():
+            if result not in {"conflict", "refused"}:  # counted as rejected
+                self.meters.events_taken(result, count)
 
     def _announce(self, accepted: Sequence[Acceptance]) -> None:
         results = {acceptance.result for acceptance in accepted}

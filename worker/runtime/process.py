@@ -11,6 +11,7 @@ from worker.runtime.intake import Intake
 from worker.runtime.relay import Relay
 from worker.runtime.sweeper import Sweeper
 from worker.runtime.turns import Turns
+from worker.runtime.vitals import Pulse, Vitals
 
 #: s. A loop that crashed is a bug of ours; the others go on, and it begins anew after this.
 RESTART_S = 1.0
@@ -31,7 +32,11 @@ class Process:
     clock: Clock
     log: Log
     grace_s: float
+    vitals: Vitals = field(init=False)
     _loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.vitals = Vitals(self.clock, self.turns.world.rules)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start everything, wait for ``stop``, end in order."""
@@ -50,10 +55,11 @@ class Process:
         finally:
             await self._end()
 
-    async def _guard(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    async def _guard(self, name: str, loop: Callable[[Pulse], Awaitable[None]]) -> None:
+        pulse = self.vitals.pulse(name)
         while True:
             try:
-                await loop()
+                await loop(pulse)
             except Exception as error:  # noqa: BLE001 - one loop's bug must not end the others
                 self.log("loop.crashed", loop=name, exception=error)
                 await self.clock.sleep(RESTART_S)
@@ -63,6 +69,7 @@ class Process:
     async def _end(self) -> None:
         """Stop intake, claim nothing, let turns end, publish; what is cut off is read back by others."""
         begun = self.clock.boottime()
+        self.vitals.end()
         self.intake.is_stopping = True
         await self._cancel("sweeper")
         await self._end_intake()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from worker.core.errors import LedgerUnavailable, ReplyNotConfirmed, ReplyUnroutable
+from worker.core.meters import Meters, NoMeters
 from worker.core.model import OutboxReply
 from worker.core.ports import (
     Bus,
@@ -20,6 +21,7 @@ from worker.core.ports import (
     RecoveryPoint,
     RecoveryPoints,
 )
+from worker.runtime.vitals import Pulse
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ class Relay:
     randomness: Randomness
     points: RecoveryPoints
     log: Log
+    meters: Meters = field(default_factory=NoMeters)
     _waiting: deque[OutboxReply] = field(default_factory=deque)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _is_publishing: bool = False
@@ -57,9 +60,11 @@ class Relay:
         self._look_at = 0.0
         self._wake.set()
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse | None = None) -> None:
         """Publish what waits and look into the outbox from time to time."""
+        pulse = pulse or Pulse(self.clock)
         while True:
+            pulse.beat()
             if not self._waiting:
                 await self._wait()
             if self.clock.boottime() >= self._look_at:
@@ -105,6 +110,8 @@ class Relay:
             by_result: dict[PublishResult, list[OutboxReply]] = {}
             for entry, result in zip(batch, results, strict=True):
                 by_result.setdefault(result, []).append(entry)
+            for result, entries in by_result.items():
+                self.meters.replies_tried(result.value, len(entries))
             await self._mark(by_result)
         finally:
             self._is_publishing = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from worker.core.errors import LedgerError
 from worker.core.healing import Healer
 from worker.core.ports import Bell, Clock, Ledger, Log, Randomness
+from worker.runtime.vitals import Pulse
 
 #: s. Between steps; with more to erase, the next step follows sooner.
 STEP_S = 5.0
@@ -24,9 +25,11 @@ class Sweeper:
     randomness: Randomness
     log: Log
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse | None = None) -> None:
         """Step, and pause with jitter, so that a fleet's sweepers do not march in step."""
+        pulse = pulse or Pulse(self.clock)
         while True:
+            pulse.beat()
             pause_s = STEP_S
             try:
                 swept = await self.ledger.sweep()

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from schemas import epoch_of
 from worker.core.errors import LeaseLost, LedgerUnavailable
+from worker.core.meters import Meters, NoMeters
 from worker.core.model import Answered, Claim, Claims, Failed, Halt, Lease, Retry, Snooze, Verdict
 from worker.core.ports import Bell, Log, RecoveryPoint
 from worker.core.turn import finish, take_turn
 from worker.core.world import Turn, World
+from worker.runtime.vitals import Pulse
 
 #: s. With every doorbell lost, questions start at most this late: each process looks by itself.
 LOOK_S = 5.0
@@ -37,6 +40,7 @@ class Turns:
     concurrency: int
     #: The keyed hash under which a contact appears in the logs.
     contact_hash: Callable[[str], str]
+    meters: Meters = field(default_factory=NoMeters)
     is_stopping: bool = False
     _active: dict[Lease, asyncio.Task[None]] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,11 +68,13 @@ class Turns:
         self._wake.set()
         await ringer
 
-    async def run(self) -> None:
+    async def run(self, pulse: Pulse | None = None) -> None:
         """Claim whenever somebody waits and there is room."""
+        pulse = pulse or Pulse(self.world.clock)
         look_in_s = 0.0
         while True:
             await self._wait(look_in_s)
+            pulse.beat()
             if self.is_stopping:
                 return
             room = 0 if self._suspects else self.concurrency - len(self._active)
@@ -84,11 +90,13 @@ class Turns:
                     if not ringer.done():
                         ringer.set_result(None)
 
-    async def renew_leases(self) -> None:
+    async def renew_leases(self, pulse: Pulse | None = None) -> None:
         """Keep the leases of turns under way; stop those whose lease is lost."""
+        pulse = pulse or Pulse(self.world.clock)
         lease_s = self.world.rules.lease_s
         while True:
             await self.world.clock.sleep(lease_s * RENEW_PART)
+            pulse.beat()
             leases = list(self._active)
             if not leases:
                 continue
@@ -196,6 +204,7 @@ class Turns:
                 self._log_lost(turn)
             raise
         except Exception as error:  # noqa: BLE001 - the lease ends by itself, and its end is counted
+            self.meters.turn_lost("crashed")
             self.log(
                 "turn.crashed",
                 question_id=turn.question.event_id,
@@ -204,6 +213,7 @@ class Turns:
             )
         else:
             self._log_finished(turn, verdict)
+            self._measure(turn, verdict)
         finally:
             if turn.is_late:
                 await self._record_late(turn)
@@ -222,6 +232,7 @@ class Turns:
         await turn.write(lambda: self.world.ledger.record_late_post(question.number))
 
     def _log_lost(self, turn: Turn) -> None:
+        self.meters.turn_lost("lease_lost")
         self.log(
             "lease.lost",
             question_id=turn.question.event_id,
@@ -258,6 +269,27 @@ class Turns:
             trace_id=question.traceparent.split("-")[1] if question.traceparent else None,
             span_id=question.traceparent.split("-")[2] if question.traceparent else None,
         )
+
+    def _measure(self, turn: Turn, verdict: Verdict) -> None:
+        is_answered = isinstance(verdict, Answered)
+        self.meters.turn_ended(
+            _name_of(verdict),
+            error_code="" if isinstance(verdict, Answered) else verdict.code,
+            outcome=verdict.outcome if isinstance(verdict, Answered) else "",
+        )
+        if isinstance(verdict, Answered | Failed):
+            self.meters.question_ended(
+                waited_s=turn.claim.claimed_at - turn.question.received_at,
+                answered_after_s=_age_s(turn) if is_answered else None,
+            )
+
+
+def _age_s(turn: Turn) -> float:
+    """Return how long ago the question was asked, or arrived where its event names no time."""
+    if turn.question.asked_at is not None:
+        with suppress(ValueError):
+            return turn.wall() - epoch_of(turn.question.asked_at)
+    return turn.ledger_time() - turn.question.received_at
 
 
 def _name_of(verdict: Verdict) -> str:

@@ -79,7 +79,7 @@ class GateRow:
 
     def turns(self, transaction: Transaction, wanted: int) -> tuple[Gate, Admission]:
         """Say how many turns may start, and what the gate knows."""
-        gate = self._reopened(transaction)
+        gate = self._read_for_claim(transaction)
         running = 0
         if self._pace.requests_at_once:
             running = int(
@@ -138,14 +138,16 @@ class GateRow:
         gate = refreshed(stored, transaction.now)
         self._write(transaction, stored, end_probe(gate, transaction.now, conversation=conversation))
 
-    def _reopened(self, transaction: Transaction) -> Gate:
+    def _read_for_claim(self, transaction: Transaction) -> Gate:
         """Read the gate; the end of a throttle, which no call brings about, is written down and told."""
-        stored = self._stored(transaction, self._load)
-        if refreshed(stored, transaction.now) != stored:
-            # Read again with the lock: another worker may have done so meanwhile.
-            stored = self._stored(transaction, self._load_to_change)
-            self._write(transaction, stored, refreshed(stored, transaction.now))
-        return refreshed(stored, transaction.now)
+        if self._stored(transaction, self._peek).reason is None:
+            return self._read(transaction, self._load)
+        # This claim may change a closed gate: workers that took the readers' lock first, to probe or to open
+        # the gate, would wait for each other.
+        stored = self._stored(transaction, self._load_to_change)
+        gate = refreshed(stored, transaction.now)
+        self._write(transaction, stored, gate)
+        return gate
 
     def _read(self, transaction: Transaction, statement: sa.TextClause) -> Gate:
         return refreshed(self._stored(transaction, statement), transaction.now)

@@ -80,8 +80,9 @@ class OutboxStatements:
             f" where state <> 'published' and number in (select r.number from {numbers})"
         )
         self.free_behind = sa.text(
-            "update replies set due_at = :now where number in (select min(waiting.number) from replies waiting"
-            " where waiting.state = 'waiting' and waiting.conversation in (select aside.conversation"
+            "update replies set due_at = :now where number in"
+            " (select min(waiting.number) from replies waiting where waiting.state = 'waiting'"
+            " and waiting.conversation in (select aside.conversation"
             f" from replies aside where aside.number in (select r.number from {numbers}))"
             " group by waiting.conversation)"
         )

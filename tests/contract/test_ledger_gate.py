@@ -1,0 +1,281 @@
+"""One gate for the whole fleet: pace, requests at once, pauses, and probes by exactly one (PROTOCOL 7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.contract.ledger_cases import (
+    LEASE_S,
+    REQUEST_TIMEOUT_S,
+    SESSION,
+    answer,
+    asked,
+    claim_one,
+    end,
+    ensured,
+    in_session,
+    let_pass,
+    opened,
+)
+from worker.adapters.ledger import GateChange, SqlLedger
+from worker.core.errors import GateClosed
+from worker.core.gate import Pace
+from worker.core.model import Claim, Failed, GateNews, Halt, Retry, Snooze
+
+FAILURE = GateNews("failure")
+OK = GateNews("ok")
+TEN_A_MINUTE = Pace(10, 0)
+THREE_AT_ONCE = Pace(0, 3)
+
+
+@pytest.fixture
+async def fleet(ledger_url: str) -> AsyncIterator[list[SqlLedger]]:
+    """Return three workers' ledgers without a pace."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(opened(ledger_url, worker_id=f"worker-{i}")) for i in range(3)]
+
+
+async def admitted(ledger: SqlLedger) -> bool:
+    try:
+        await ledger.admit_read()
+    except GateClosed:
+        return False
+    return True
+
+
+async def waiting(ledger: SqlLedger, count: int) -> None:
+    await ledger.accept([asked(f"evt-{i}", f"c-{i}") for i in range(count)])
+
+
+async def test_the_pace_counts_the_requests_of_all_workers_together(ledger_url: str) -> None:
+    async with (
+        opened(ledger_url, pace=TEN_A_MINUTE) as first,
+        opened(ledger_url, pace=TEN_A_MINUTE, worker_id="worker-b") as second,
+    ):
+        results = await asyncio.gather(*(admitted((first, second)[i % 2]) for i in range(30)))
+        assert sum(results) == 10
+        let_pass(ledger_url, 58)
+        assert not await admitted(first)
+        let_pass(ledger_url, 5)
+        assert sum([await admitted(second) for _ in range(12)]) == 10
+
+
+async def test_intents_and_creations_count_against_the_pace_too(ledger_url: str) -> None:
+    async with opened(ledger_url, pace=Pace(3, 0)) as ledger:
+        await ledger.accept([asked()])
+        claim = await claim_one(ledger)
+        await ledger.begin_create(claim.lease)
+        await ensured(ledger, claim)
+        await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
+        await ledger.admit_read(claim.lease)
+        with pytest.raises(GateClosed) as raised:
+            await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
+        assert raised.value.reason == "pace"
+        assert 55 < raised.value.retry_in_s < 65
+
+
+async def test_a_request_that_is_refused_is_not_counted(ledger_url: str) -> None:
+    async with opened(ledger_url, pace=TEN_A_MINUTE) as ledger:
+        await ledger.report(GateNews("pause", "throttled", 30.0))
+        for _ in range(20):
+            assert not await admitted(ledger)
+        let_pass(ledger_url, 31)
+        assert sum([await admitted(ledger) for _ in range(20)]) == 10
+
+
+async def test_no_more_turns_start_than_the_pace_allows(ledger_url: str) -> None:
+    async with opened(ledger_url, pace=TEN_A_MINUTE) as ledger:
+        await waiting(ledger, 20)
+        for _ in range(7):
+            await ledger.admit_read()
+        assert len((await ledger.claim(20)).turns) == 3
+
+
+async def test_a_used_up_pace_tells_the_claimer_when_to_come_back(ledger_url: str) -> None:
+    async with opened(ledger_url, pace=TEN_A_MINUTE) as ledger:
+        await waiting(ledger, 20)
+        for _ in range(10):
+            await ledger.admit_read()
+        claims = await ledger.claim(20)
+        assert (claims.turns, claims.closed) == ((), "pace")
+        assert claims.next_due_in_s == pytest.approx(60, abs=3)
+
+
+async def test_no_more_turns_run_at_once_than_allowed_in_all_workers_together(ledger_url: str) -> None:
+    async with (
+        opened(ledger_url, pace=THREE_AT_ONCE) as first,
+        opened(ledger_url, pace=THREE_AT_ONCE, worker_id="worker-b") as second,
+    ):
+        await waiting(first, 10)
+        turns = (await first.claim(2)).turns + (await second.claim(9)).turns
+        assert len(turns) == 3
+        claims = await second.claim(9)
+        assert (claims.turns, claims.closed, claims.next_due_in_s) == ((), "at_once", None)
+        await end(first, turns[0], Failed("expired"))
+        assert len((await second.claim(9)).turns) == 1
+
+
+async def test_a_crashed_workers_request_may_still_run_until_its_deadline(ledger_url: str) -> None:
+    async with opened(ledger_url, pace=Pace(0, 1)) as ledger:
+        await waiting(ledger, 2)
+        claim = await claim_one(ledger)
+        await ensured(ledger, claim)
+        await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
+        let_pass(ledger_url, LEASE_S + 1)
+        assert (await ledger.claim(9)).closed == "at_once"
+        let_pass(ledger_url, REQUEST_TIMEOUT_S)
+        assert len((await ledger.claim(9)).turns) == 1
+
+
+async def test_a_throttle_seen_by_one_holds_all(fleet: list[SqlLedger], ledger_url: str) -> None:
+    await waiting(fleet[0], 3)
+    claim = await claim_one(fleet[0])
+    await end(fleet[0], claim, Snooze("throttled", 40.0, news=GateNews("pause", "throttled", 40.0)))
+    for ledger in fleet:
+        claims = await ledger.claim(9)
+        assert (claims.turns, claims.closed) == ((), "throttled")
+        assert claims.next_due_in_s == pytest.approx(40, abs=3)
+        assert not await admitted(ledger)
+    let_pass(ledger_url, 41)
+    assert len((await fleet[1].claim(9)).turns) == 3
+
+
+async def test_five_failures_in_a_row_across_the_fleet_open_the_breaker(fleet: list[SqlLedger]) -> None:
+    for place in range(5):
+        assert await admitted(fleet[0])
+        await fleet[place % 3].report(FAILURE)
+    assert not await admitted(fleet[1])
+
+
+async def test_a_success_in_between_keeps_the_breaker_shut(fleet: list[SqlLedger]) -> None:
+    for news in [FAILURE] * 4 + [OK] + [FAILURE] * 4:
+        await fleet[0].report(news)
+    assert await admitted(fleet[1])
+
+
+async def test_failures_in_one_transaction_count_each(fleet: list[SqlLedger]) -> None:
+    await asyncio.gather(*(fleet[0].report(FAILURE) for _ in range(5)))
+    assert not await admitted(fleet[1])
+
+
+async def probing(fleet: list[SqlLedger], url: str, reason: str = "credits_exhausted") -> Claim:
+    """Close the gate, let its time pass, and return the one turn that goes as a probe."""
+    await waiting(fleet[0], 4)
+    await fleet[0].report(GateNews("pause", reason, 900.0))
+    let_pass(url, 901)
+    claims = await asyncio.gather(*(ledger.claim(9) for ledger in fleet))
+    probes = [claim for each in claims for claim in each.turns]
+    assert len(probes) == 1
+    assert probes[0].probes == reason
+    return probes[0]
+
+
+@pytest.mark.parametrize(
+    "reason", ["breaker", "credits_exhausted", "credentials_rejected", "project_not_found"]
+)
+async def test_exactly_one_worker_probes(fleet: list[SqlLedger], ledger_url: str, reason: str) -> None:
+    probe = await probing(fleet, ledger_url, reason)
+    await asyncio.gather(*(ledger.admit_read(probe.lease) for ledger in fleet))
+    for ledger in fleet:
+        assert (await ledger.claim(9)).turns == ()
+        assert not await admitted(ledger)
+
+
+async def probing_alone(fleet: list[SqlLedger], url: str) -> tuple[SqlLedger, Claim]:
+    """As ``probing``, by the first worker."""
+    await waiting(fleet[0], 4)
+    await fleet[0].report(GateNews("pause", "credits_exhausted", 900.0))
+    let_pass(url, 901)
+    return fleet[0], await claim_one(fleet[0])
+
+
+async def test_a_probe_that_is_answered_opens_the_gate_for_all(
+    fleet: list[SqlLedger], ledger_url: str
+) -> None:
+    worker, probe = await probing_alone(fleet, ledger_url)
+    await ensured(worker, probe)
+    await answer(worker, probe, 1)
+    assert len((await fleet[2].claim(9)).turns) == 3
+
+
+async def test_a_probe_that_halts_again_keeps_the_gate_shut_for_as_long(
+    fleet: list[SqlLedger], ledger_url: str
+) -> None:
+    worker, probe = await probing_alone(fleet, ledger_url)
+    await end(worker, probe, Halt("credits_exhausted", 900.0))
+    claims = await fleet[1].claim(9)
+    assert (claims.turns, claims.next_due_in_s) == ((), pytest.approx(900, abs=3))
+
+
+async def test_a_probe_that_asked_nothing_is_followed_by_another_soon(
+    fleet: list[SqlLedger], ledger_url: str
+) -> None:
+    worker, probe = await probing_alone(fleet, ledger_url)
+    await end(worker, probe, Failed("expired"))
+    assert (await fleet[1].claim(9)).turns == ()
+    let_pass(ledger_url, 6)
+    assert (await claim_one(fleet[1])).probes == "credits_exhausted"
+
+
+async def test_a_probe_that_failed_is_followed_by_another_soon(
+    fleet: list[SqlLedger], ledger_url: str
+) -> None:
+    worker, probe = await probing_alone(fleet, ledger_url)
+    await end(worker, probe, Snooze("unreachable", 1.0, news=FAILURE))
+    let_pass(ledger_url, 6)
+    assert (await claim_one(fleet[1])).probes == "credits_exhausted"
+
+
+async def test_a_probe_whose_worker_died_is_followed_by_another(
+    fleet: list[SqlLedger], ledger_url: str
+) -> None:
+    _, probe = await probing_alone(fleet, ledger_url)
+    let_pass(ledger_url, LEASE_S + 1)
+    assert (await fleet[1].claim(9)).turns == (), "its request may still run"
+    let_pass(ledger_url, REQUEST_TIMEOUT_S)
+    again = await claim_one(fleet[1])
+    assert again.probes == "credits_exhausted"
+    assert again.lease != probe.lease
+
+
+async def test_a_gate_that_is_closed_stops_no_intake(fleet: list[SqlLedger]) -> None:
+    await fleet[0].report(GateNews("pause", "credentials_rejected", 60.0))
+    assert (await fleet[0].accept([asked()]))[0].result == "new"
+
+
+async def test_a_gate_that_is_closed_does_not_stop_the_end_of_a_turn(fleet: list[SqlLedger]) -> None:
+    claim = await in_session(fleet[0], asked())
+    await fleet[0].begin_post(claim.lease, claim.question.number, session_id=SESSION)
+    await fleet[1].report(GateNews("pause", "throttled", 60.0))
+    await end(fleet[0], claim, Retry("unreachable", 1.0, FAILURE))
+
+
+async def test_changes_of_the_gate_are_told(ledger_url: str) -> None:
+    changes: list[GateChange] = []
+    async with opened(ledger_url, on_gate_change=changes.append) as ledger:
+        await ledger.accept([asked()])
+        await ledger.report(GateNews("pause", "credits_exhausted", 900.0))
+        let_pass(ledger_url, 901)
+        claim = await claim_one(ledger)
+        await ensured(ledger, claim)
+        await answer(ledger, claim, 1)
+    assert [(change.reason, change.was) for change in changes] == [
+        ("credits_exhausted", None),
+        (None, "credits_exhausted"),
+    ]
+
+
+@pytest.mark.parametrize("pace", [Pace(0, 0), TEN_A_MINUTE])
+async def test_the_end_of_a_throttle_is_told_too(ledger_url: str, pace: Pace) -> None:
+    changes: list[GateChange] = []
+    async with opened(ledger_url, pace=pace, on_gate_change=changes.append) as ledger:
+        await ledger.accept([asked()])
+        await ledger.report(GateNews("pause", "throttled", 30.0))
+        let_pass(ledger_url, 31)
+        await claim_one(ledger)
+        await ledger.claim(1)
+    assert [(change.reason, change.was) for change in changes] == [("throttled", None), (None, "throttled")]

@@ -1,0 +1,80 @@
+"""The assumptions of PROTOCOL 1, broken one at a time, and what may then happen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tests.simulation.judge import Violation
+from tests.simulation.simulation import Result, Scenario
+
+#: One that fails after a post of it was believed lost was, in this sense, posted too.
+_POSTED_TWICE = frozenset({"double_post", "posted_and_failed"})
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """One assumption."""
+
+    name: str
+    says: str
+    #: The promises that may break with it, and no others.
+    may_break: frozenset[str]
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    def scenario(self, *, has_trace: bool = False) -> Scenario:
+        """Return runs in which it is broken now and then."""
+        return Scenario(rates=self.rates, broken_assumption=self.name, has_trace=has_trace)
+
+    def unexplained(self, result: Result) -> list[Violation]:
+        """Return the violations that no break explains."""
+        broken = {name for name, _ in result.breaks}
+        subjects = {subject for _, subject in result.breaks}
+        return [
+            violation
+            for violation in result.violations
+            if violation.promise not in self.may_break
+            or self.name not in broken
+            or not ({violation.subject, "everything", *violation.concerns} & subjects)
+        ]
+
+
+ASSUMPTIONS = {
+    each.name: each
+    for each in (
+        Assumption(
+            "A1",
+            "an accepted post can be read within T_srv",
+            _POSTED_TWICE,
+            {"response_lost": 0.3, "error_after": 0.2},
+        ),
+        Assumption(
+            "A2",
+            "no process is stopped for longer than G between its last check and the bytes leaving",
+            # A creation that leaves after the healer has looked is not seen by it. A post that leaves just
+            # before its outcome is settled has no answer by then.
+            _POSTED_TWICE | {"second_conversation", "extra_conversation", "posted_out_of_order", "failed"},
+        ),
+        Assumption(
+            "A3",
+            "a created conversation can be listed within V",
+            frozenset({"second_conversation"}),
+            {"response_lost": 0.3, "crash_at_point": 0.1},
+        ),
+        Assumption("A4", "message ids grow within a conversation", _POSTED_TWICE),
+        Assumption(
+            "A6",
+            "a 500 in the API's own envelope means that its work has ended",
+            _POSTED_TWICE,
+            {"error_after_own": 0.5},
+        ),
+        Assumption(
+            "A7",
+            "the ledger's clock does not jump forward by more than a lease",
+            # With ``hold``: the late message of a question that was given up passes for the next one's, where
+            # both have the same text.
+            _POSTED_TWICE | {"second_conversation", "wrong_answer"},
+            {"message_lag": 0.9, "response_lost": 0.5, "pause": 0.0},
+        ),
+    )
+}

@@ -1,0 +1,401 @@
+"""A process takes as many turns as it has room for, and keeps or gives back leases (PROTOCOL 3 and 9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.core_cases import CONVERSATION, QUESTION, RULES
+from tests.unit.fakes import FakeAssistant, FakeBell, FakeLedger, Highest, Log, LoopClock, Points
+from tests.unit.virtual_time import in_virtual_time, until
+from worker.core.errors import GateClosed, LeaseLost, LedgerUnavailable
+from worker.core.model import Claim, Claims, Intent, Lease, OutboxReply
+from worker.core.world import World
+from worker.runtime.turns import LOOK_S, Turns
+
+NOTHING = Claims((), None, has_more=False)
+
+
+def claim(number: int, **asked: Any) -> Claim:
+    """Return a claim of a known contact's question."""
+    return Claim(
+        Lease(number, 1),
+        replace(CONVERSATION, number=number, contact_id=f"CANARY-{number}", session_id=f"session-{number}"),
+        replace(QUESTION, number=number, event_id=f"evt-{number}", text="CANARY?", **asked),
+        claimed_at=1_000.0,
+    )
+
+
+def claims(*numbers: int, has_more: bool = False, **asked: Any) -> Claims:
+    return Claims(tuple(claim(number, **asked) for number in numbers), None, has_more=has_more)
+
+
+class Bench:
+    """The turns of a process on fakes, in virtual time."""
+
+    def __init__(self, concurrency: int = 10) -> None:
+        self.clock, self.bell, self.log = LoopClock(), FakeBell(), Log()
+        self.ledger, self.assistant = FakeLedger(self.clock), FakeAssistant()
+        self.published: list[OutboxReply] = []
+        world = World(
+            ledger=self.ledger,
+            assistant=self.assistant,
+            clock=self.clock,
+            randomness=Highest(),
+            points=Points(),
+            rules=RULES,
+            project_of=lambda _: 123,
+            publish=self.published.append,
+        )
+        self.turns = Turns(world, self.bell, self.log, concurrency, lambda contact: f"hash of {len(contact)}")
+
+    def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
+        """Run the process's turns and a scenario beside them."""
+
+        async def all_() -> None:
+            loops = [asyncio.create_task(self.turns.run()), asyncio.create_task(self.turns.renew_leases())]
+            try:
+                await scenario()
+            finally:
+                await self.turns.stop(0)
+                for loop in loops:
+                    loop.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+
+        in_virtual_time(all_())
+
+    def answer_slowly(self, seconds: float, times: int = 1) -> None:
+        async def slow(_project: int, session: str, text: str, external_id: str, *_: Any) -> Any:
+            await asyncio.sleep(seconds)
+            return self.assistant.store(session, text, external_id)
+
+        self.assistant.script("post_question", *[slow] * times)
+
+    @property
+    def finished(self) -> list[int]:
+        return [arguments[1] for arguments in self.ledger.called("finish")]
+
+    @property
+    def limits(self) -> list[int]:
+        return [limit for (limit,) in self.ledger.called("claim")]
+
+
+def test_a_ring_starts_what_waits_at_once() -> None:
+    bench = Bench()
+
+    async def scenario() -> None:
+        await until(lambda: bench.limits, "the first look")
+        bench.ledger.script("claim", claims(1, 2))
+        begun = bench.clock.boottime()
+        await bench.turns.on_ring()
+        assert await until(lambda: len(bench.finished) == 2, "both are finished") - begun < 0.1
+
+    bench.run(scenario)
+    assert len(bench.published) == 2
+
+
+def test_without_any_ring_questions_start_at_most_five_seconds_late() -> None:
+    bench = Bench()
+
+    async def scenario() -> None:
+        await until(lambda: bench.limits, "the first look")
+        bench.ledger.script("claim", claims(1))
+        begun = bench.clock.boottime()
+        assert await until(lambda: bench.finished, "it is finished") - begun <= LOOK_S
+
+    bench.run(scenario)
+
+
+def test_what_is_due_sooner_is_looked_for_sooner() -> None:
+    bench = Bench()
+    bench.ledger.script("claim", Claims((), 1.2, has_more=False), claims(1))
+
+    async def scenario() -> None:
+        begun = bench.clock.boottime()
+        assert 1.1 < await until(lambda: bench.finished, "it is finished") - begun < 1.4
+
+    bench.run(scenario)
+
+
+def test_no_more_turns_run_than_there_is_room_for() -> None:
+    bench = Bench(concurrency=3)
+    bench.answer_slowly(10.0, times=3)
+    bench.ledger.script("claim", claims(1, 2, 3, has_more=True), claims(4))
+
+    async def scenario() -> None:
+        await until(lambda: bench.turns.under_way == 3, "three run")
+        assert bench.limits == [3]
+        await asyncio.sleep(5.0)
+        assert bench.limits == [3], "nothing is claimed without room"
+        await until(lambda: len(bench.finished) == 4, "all are finished")
+
+    bench.run(scenario)
+    assert max(bench.limits) <= 3
+
+
+def test_a_turn_that_ends_claims_again_by_itself() -> None:
+    bench = Bench(concurrency=1)
+    bench.answer_slowly(1.0, times=2)
+    bench.ledger.script("claim", claims(1, has_more=True), claims(2, has_more=True))
+
+    async def scenario() -> None:
+        begun = bench.clock.boottime()
+        assert await until(lambda: len(bench.finished) == 2, "both are finished") - begun < 2.1
+
+    bench.run(scenario)
+
+
+def test_more_than_there_is_room_for_is_rung_for_others() -> None:
+    bench = Bench(concurrency=1)
+    bench.answer_slowly(1.0)
+    bench.ledger.script("claim", claims(1, has_more=True))
+
+    async def scenario() -> None:
+        await until(lambda: bench.bell.rings, "others are told")
+
+    bench.run(scenario)
+
+
+def test_a_ring_waits_while_there_is_no_room() -> None:
+    bench = Bench(concurrency=1)
+    bench.answer_slowly(7.0)
+    bench.ledger.script("claim", claims(1))
+
+    async def scenario() -> None:
+        await until(lambda: bench.turns.under_way == 1, "one runs")
+        begun = bench.clock.boottime()
+        await bench.turns.on_ring()
+        assert bench.clock.boottime() - begun > 6.0
+
+    bench.run(scenario)
+
+
+def test_a_gate_that_is_closed_is_not_asked_again_before_its_time() -> None:
+    bench = Bench()
+    bench.ledger.script("claim", Claims((), 3.0, has_more=False, closed="throttled"))
+
+    async def scenario() -> None:
+        await until(lambda: bench.limits, "the first look")
+        for _ in range(20):
+            await bench.turns.on_ring()
+            await asyncio.sleep(0.1)
+        assert len(bench.limits) == 1
+        begun = bench.clock.boottime()
+        assert await until(lambda: len(bench.limits) == 2, "the next look") - begun < 1.2
+
+    bench.run(scenario)
+
+
+def test_a_ledger_that_is_away_is_asked_again_soon() -> None:
+    bench = Bench()
+    bench.ledger.script("claim", *[LedgerUnavailable()] * 3, claims(1))
+
+    async def scenario() -> None:
+        begun = bench.clock.boottime()
+        assert await until(lambda: bench.finished, "it is finished") - begun < 5.0
+
+    bench.run(scenario)
+
+
+def test_leases_are_renewed_every_third_of_their_time() -> None:
+    bench = Bench()
+    bench.answer_slowly(35.0)
+    bench.ledger.script("claim", claims(1))
+
+    async def scenario() -> None:
+        await until(lambda: bench.finished, "it is finished")
+
+    bench.run(scenario)
+    assert bench.ledger.called("renew") == [([Lease(1, 1)],)] * 3
+
+
+def test_a_lost_lease_stops_its_turn_at_once_and_nothing_more_is_written() -> None:
+    bench = Bench()
+    bench.answer_slowly(60.0, times=2)
+    bench.ledger.script("claim", claims(1, 2))
+    bench.ledger.script("renew", {Lease(1, 1)})
+
+    async def scenario() -> None:
+        await until(lambda: bench.finished, "the other is finished")
+
+    bench.run(scenario)
+    assert bench.finished == [2]
+    assert [line["question_id"] for line in bench.log.of("lease.lost")] == ["evt-1"]
+    assert not bench.ledger.called("release")
+
+
+def test_a_renewal_that_fails_stops_nothing() -> None:
+    bench = Bench()
+    bench.answer_slowly(25.0)
+    bench.ledger.script("claim", claims(1))
+    bench.ledger.script("renew", LedgerUnavailable(), LedgerUnavailable())
+
+    async def scenario() -> None:
+        await until(lambda: bench.finished, "it is finished")
+
+    bench.run(scenario)
+
+
+def test_a_write_under_a_lost_lease_ends_the_turn_without_a_verdict() -> None:
+    bench = Bench()
+    bench.ledger.script("claim", claims(1))
+    bench.ledger.script("begin_post", LeaseLost())
+
+    async def scenario() -> None:
+        await until(lambda: bench.log.of("lease.lost"), "it is said so")
+        assert bench.turns.under_way == 0
+
+    bench.run(scenario)
+    assert bench.finished == []
+
+
+def test_a_turn_that_crashes_takes_no_other_along() -> None:
+    bench = Bench()
+    bench.ledger.script("claim", claims(1, 2))
+    bench.assistant.script("post_question", ZeroDivisionError())
+
+    async def scenario() -> None:
+        await until(lambda: bench.finished, "the other is finished")
+
+    bench.run(scenario)
+    assert bench.finished == [2]
+    assert len(bench.log.of("turn.crashed")) == 1
+
+
+def test_a_suspect_runs_alone() -> None:
+    bench = Bench()
+    bench.answer_slowly(3.0)
+    together: list[int] = []
+    bench.ledger.script("claim", claims(1, has_more=True), claims(2, 3, expired_leases=2))
+
+    async def alone(_project: int, session: str, text: str, external_id: str, *_: Any) -> Any:
+        together.append(len(bench.finished))
+        await asyncio.sleep(5.0)
+        return bench.assistant.store(session, text, external_id)
+
+    bench.assistant.script("post_question", alone, alone)
+
+    async def scenario() -> None:
+        await until(lambda: len(bench.finished) == 3, "all are finished")
+
+    bench.run(scenario)
+    assert together == [1, 2], "each began when all before it had ended"
+    assert not [limit for limit in bench.limits[2:-1] if limit <= 0]
+
+
+def test_stopping_lets_turns_end_within_the_grace() -> None:
+    bench = Bench()
+    bench.answer_slowly(5.0)
+    bench.ledger.script("claim", claims(1))
+
+    async def scenario() -> None:
+        await until(lambda: bench.turns.under_way, "it runs")
+        await bench.turns.stop(20.0)
+        assert bench.finished == [1]
+
+    bench.run(scenario)
+    assert not bench.ledger.called("release")
+
+
+def test_stopping_gives_back_what_is_left_at_the_end_of_the_grace() -> None:
+    bench = Bench()
+    bench.answer_slowly(60.0)
+    bench.ledger.script("claim", claims(1, 2))
+
+    async def scenario() -> None:
+        await until(lambda: bench.finished, "one is finished")
+        begun = bench.clock.boottime()
+        await bench.turns.stop(20.0)
+        assert bench.clock.boottime() - begun == pytest.approx(20.0, abs=0.1)
+
+    bench.run(scenario)
+    assert bench.finished == [2]
+    assert bench.ledger.called("release")[0] == ([Lease(1, 1)],)
+    assert not bench.log.of("lease.lost")
+
+
+def test_stopping_claims_nothing_more() -> None:
+    bench = Bench()
+
+    async def scenario() -> None:
+        await until(lambda: bench.limits, "the first look")
+        await bench.turns.stop(1.0)
+        looks = len(bench.limits)
+        await bench.turns.on_ring()
+        await asyncio.sleep(30.0)
+        assert len(bench.limits) == looks
+
+    bench.run(scenario)
+
+
+def test_stopping_keeps_hold_of_what_is_just_being_claimed() -> None:
+    # Claimed and forgotten, it would wait for the end of its lease, and count as a crash.
+    bench = Bench()
+
+    async def slow(_: int) -> Claims:
+        await asyncio.sleep(0.5)
+        return claims(1)
+
+    bench.ledger.script("claim", slow)
+    bench.answer_slowly(60.0)
+
+    async def scenario() -> None:
+        await until(lambda: bench.limits, "the claim is under way")
+        await bench.turns.stop(5.0)
+        assert bench.ledger.called("release") == [([Lease(1, 1)],)]
+        assert bench.turns.under_way == 0
+
+    bench.run(scenario)
+
+
+def test_stopping_answers_rings_that_wait() -> None:
+    bench = Bench(concurrency=1)
+    bench.answer_slowly(60.0)
+    bench.ledger.script("claim", claims(1))
+
+    async def scenario() -> None:
+        await until(lambda: bench.turns.under_way, "it runs")
+        ring = asyncio.create_task(bench.turns.on_ring())
+        await asyncio.sleep(1.0)
+        assert not ring.done()
+        await bench.turns.stop(0.0)
+        await asyncio.wait_for(ring, 1.0)
+
+    bench.run(scenario)
+
+
+def test_a_stop_while_the_ledger_is_away_leaves_the_leases_to_end_by_themselves() -> None:
+    bench = Bench()
+    bench.answer_slowly(60.0)
+    bench.ledger.script("claim", claims(1))
+    bench.ledger.script("release", LedgerUnavailable())
+
+    async def scenario() -> None:
+        await until(lambda: bench.turns.under_way, "it runs")
+        await bench.turns.stop(0.0)
+
+    bench.run(scenario)
+
+
+def test_the_canonical_line_says_what_happened_and_nothing_that_was_written() -> None:
+    bench = Bench()
+    bench.ledger.script("claim", claims(1), NOTHING, claims(2))
+    bench.ledger.script("begin_post", lambda *_: _intent(bench), GateClosed("breaker", retry_in_s=3.0))
+
+    async def scenario() -> None:
+        await until(lambda: len(bench.log.of("turn.finished")) == 2, "both lines are written")
+
+    bench.run(scenario)
+    first, second = bench.log.of("turn.finished")
+    assert (first["verdict"], first["outcome"], first["error_code"]) == ("answered", "posted", None)
+    assert (first["question_chars"], first["attempt"], first["message_id"]) == (7, 1, 1)
+    assert (second["verdict"], second["error_code"]) == ("snooze", "gate_closed")
+    assert "CANARY" not in str(bench.log.lines)
+
+
+def _intent(bench: Bench) -> Any:
+    return Intent(bench.clock.boottime(), "session-1", 0)

@@ -1,0 +1,214 @@
+"""The fleet's figures for machines that watch: what waits, the outbox, the gate (PROTOCOL 7 and 8).
+
+Read beside the ledger's own thread, on a connection of its own that takes no lock, so that a scrape never
+holds up a turn. Each statement goes by an index and looks at a bounded number of rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from worker.adapters.ledger.database import boottime
+from worker.core.gate import Gate, Pace, refreshed, tokens_left
+
+#: Rows that a count looks at: an index entry takes about a microsecond, so a tenth of a second at most.
+COUNTED_ROWS = 100_000
+#: s. A worker says that it lives about every 5 s; after this it is not counted any more.
+LATELY_S = 60.0
+#: s. Figures are read at most this often, however many ask.
+FRESH_S = 3.0
+#: s. Who asks waits for a new reading this long: a prober gives up after a few seconds.
+PATIENCE_S = 2.0
+#: s. Figures that are older are none: a number that stands still looks like a fleet that does.
+STALE_S = 15.0
+#: s. A statement that takes longer gives way to the work.
+STATEMENT_S = 2
+
+# The conditions repeat those of the partial indexes word for word: SQLite uses such an index only then.
+_OPEN = sa.text(
+    "select sum(case when state = 'waiting' then 1 else 0 end) as waiting,"
+    " min(case when state = 'waiting' then number end) as oldest from (select state, number from questions"
+    " where state in ('waiting', 'posting') limit :limit) as counted"
+)
+_RECEIVED = sa.text("select received_at from questions where number = :number")
+_OUTBOX = sa.text(
+    "select state, count(*) as counted, min(recorded_at) as oldest_at from (select state, recorded_at"
+    " from replies where state <> 'published' limit :limit) as counted group by state"
+)
+_SUSPECT = sa.text(
+    "select count(duplicate_message_id) as duplicates, count(late_post_at) as late from"
+    " (select duplicate_message_id, late_post_at from questions"
+    " where duplicate_message_id is not null or late_post_at is not null limit :limit) as counted"
+)
+_GATE = sa.text("select reason, closed_until, failures, probe, buckets from gates where key = :key")
+_WORKERS = sa.text("select count(*) from workers where seen_at > :since")
+_POSTGRESQL_NOW = sa.text("select extract(epoch from clock_timestamp())")
+_SQLITE_CLOCK_BASE = sa.text("select clock_base from identity")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The fleet at one moment. Ages in seconds."""
+
+    #: At most COUNTED_ROWS, as ``outbox_*``.
+    waiting: int
+    oldest_waiting_s: float
+    outbox_waiting: int
+    outbox_unroutable: int
+    oldest_reply_s: float
+    duplicate_posts: int
+    late_posts: int
+    #: Why the gate is closed: a code of core/errors or ``breaker``; None while it is open.
+    gate_reason: str | None
+    #: Requests that may begin now; infinite without a pace.
+    pace_remaining: float
+    workers: int
+
+
+class FigureReader:
+    """Reads the figures, from one thread."""
+
+    def __init__(self, url: str, *, gate_key: str, pace: Pace) -> None:
+        self._url = sa.make_url(url)
+        self._is_sqlite = self._url.get_backend_name() == "sqlite"
+        self._gate_key = gate_key
+        self._pace = pace
+        self._engine = sa.create_engine(
+            self._url,
+            poolclass=NullPool,
+            hide_parameters=True,
+            # No transaction: on SQLite it would take the lock of those that write.
+            isolation_level="AUTOCOMMIT",
+            connect_args={"timeout": STATEMENT_S} if self._is_sqlite else _for_postgresql(self._url),
+        )
+        self._connection: sa.Connection | None = None
+
+    def read(self) -> Figures:
+        """Return the figures of now; raises SQLAlchemy's errors."""
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            return self._read(self._connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the connection; the next reading makes another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+    def _read(self, connection: sa.Connection) -> Figures:
+        now = self._now(connection)
+        limit = {"limit": COUNTED_ROWS}
+        opened = connection.execute(_OPEN, limit).one()
+        oldest_at = None
+        if opened.oldest is not None:
+            # None when it was finished since.
+            oldest_at = connection.execute(_RECEIVED, {"number": opened.oldest}).scalar()
+        outbox = {row.state: row for row in connection.execute(_OUTBOX, limit)}
+        suspect = connection.execute(_SUSPECT, limit).one()
+        gate = self._gate(connection, now)
+        return Figures(
+            waiting=int(opened.waiting or 0),
+            oldest_waiting_s=_age(now, oldest_at),
+            outbox_waiting=outbox["waiting"].counted if "waiting" in outbox else 0,
+            outbox_unroutable=outbox["aside"].counted if "aside" in outbox else 0,
+            oldest_reply_s=_age(now, min((row.oldest_at for row in outbox.values()), default=None)),
+            duplicate_posts=suspect.duplicates,
+            late_posts=suspect.late,
+            gate_reason=gate.reason,
+            pace_remaining=max(tokens_left(gate, now, self._pace), 0.0),
+            workers=connection.execute(_WORKERS, {"since": now - LATELY_S}).scalar_one(),
+        )
+
+    def _now(self, connection: sa.Connection) -> float:
+        """Return the ledger's time; database.py keeps SQLite's clock."""
+        if self._is_sqlite:
+            base = connection.execute(_SQLITE_CLOCK_BASE).scalar()
+            return time.time() if base is None else float(base) + boottime()
+        return float(connection.execute(_POSTGRESQL_NOW).scalar_one())
+
+    def _gate(self, connection: sa.Connection, now: float) -> Gate:
+        row = connection.execute(_GATE, {"key": self._gate_key}).one_or_none()
+        if row is None:
+            return Gate()
+        buckets = {int(bucket): count for bucket, count in json.loads(row.buckets).items()}
+        return refreshed(Gate(row.reason, row.closed_until, row.failures, row.probe, buckets), now)
+
+
+class Reader(Protocol):
+    """Reads figures: FigureReader, or a test's."""
+
+    def read(self) -> Figures:
+        """Return the figures of now; raises SQLAlchemy's errors."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the ledger."""
+        ...
+
+
+class FreshFigures:
+    """The figures for everybody who asks on the loop: read in a thread, one reading at a time, and kept."""
+
+    def __init__(self, reader: Reader, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="askrelay-figures")
+        self._reading: asyncio.Future[None] | None = None
+        self._latest: Figures | None = None
+        self._read_at = -math.inf
+
+    async def get(self) -> Figures | None:
+        """Return figures of the last seconds; None when the ledger does not give them. Never raises."""
+        if self._clock() - self._read_at >= FRESH_S:
+            if self._reading is None:
+                self._reading = asyncio.ensure_future(self._refresh())
+            await asyncio.wait({self._reading}, timeout=PATIENCE_S)
+        return self._latest if self._clock() - self._read_at < STALE_S else None
+
+    def close(self) -> None:
+        """End the thread once it has closed its connection; a reading that hangs is not waited for."""
+        self._thread.submit(self._reader.close)
+        self._thread.shutdown(wait=False)
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def _refresh(self) -> None:
+        begun = self._clock()
+        try:
+            self._latest = await asyncio.get_running_loop().run_in_executor(self._thread, self._reader.read)
+            self._read_at = begun
+        except (sa.exc.SQLAlchemyError, OSError):
+            # Known to be away, which is news too: old figures are of no use to who wants to know.
+            self._latest, self._read_at = None, begun
+        finally:
+            self._reading = None
+
+
+def _age(now: float, since: float | None) -> float:
+    return 0.0 if since is None else max(now - since, 0.0)
+
+
+def _for_postgresql(url: sa.URL) -> dict[str, Any]:
+    options = f"-c statement_timeout={STATEMENT_S}s -c default_transaction_read_only=on"
+    return {
+        "connect_timeout": STATEMENT_S,
+        "tcp_user_timeout": STATEMENT_S * 1000,
+        "application_name": "askrelay figures",
+        # Those of the address may name the schema.
+        "options": f"{url.query['options']} {options}" if "options" in url.query else options,
+    }
