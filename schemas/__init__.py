@@ -6,11 +6,14 @@ models say. Nothing in here knows the worker, so a CRM may use it too::
     decode_event(RawEvent(body=..., message_id=...))   bytes off the broker -> a question, or EventRefused
     answered_event(...), failed_event(...)             -> the bytes of a reply
     reply_id(source, event_id)                         the id that the reply will have
+    check_event(RawEvent(body=...))                    what is wrong with an event, field by field
 """
 
 from __future__ import annotations
 
 from schemas.asked import AskedData, AskedEvent
+from schemas.asyncapi import CONTRACT_VERSION, asyncapi_document
+from schemas.check import CheckedEvent, check_event, meaning_of
 from schemas.decode import AskedQuestion, OwnReply, decode_event
 from schemas.documents import json_schema
 from schemas.envelope import RawEvent
@@ -26,7 +29,7 @@ from schemas.event_names import (
     SPEC_VERSION,
     STRUCTURED_JSON,
 )
-from schemas.refusal import EventRefused, RefusalReason
+from schemas.refusal import EventRefused, FieldProblem, RefusalReason
 from schemas.replies import AnsweredFields, FailedFields, ReplyFields, answered_event, failed_event
 from schemas.reply_ids import REPLY_NAMESPACE, reply_id
 from schemas.reply_models import (
@@ -44,6 +47,7 @@ from schemas.values import has_forbidden_characters
 __all__ = [
     "ANSWERED",
     "ASKED",
+    "CONTRACT_VERSION",
     "FAILED",
     "MAX_EVENT_BYTES",
     "MAX_EVENT_DEPTH",
@@ -59,23 +63,28 @@ __all__ = [
     "AskedData",
     "AskedEvent",
     "AskedQuestion",
+    "CheckedEvent",
     "Citation",
     "EventRefused",
     "FailedData",
     "FailedEvent",
     "FailedFields",
     "Fallback",
+    "FieldProblem",
     "Outcome",
     "OwnReply",
     "RawEvent",
     "RefusalReason",
     "ReplyFields",
     "answered_event",
+    "asyncapi_document",
+    "check_event",
     "decode_event",
     "epoch_of",
     "failed_event",
     "has_forbidden_characters",
     "json_schema",
+    "meaning_of",
     "reply_id",
     "timestamp_of",
 ]

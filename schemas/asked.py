@@ -29,7 +29,8 @@ class AskedData(BaseModel):
 
     contact_id: ContactId = Field(
         description="The contact in the CRM. An integer is taken as its decimal form. Two spellings are two "
-        "contacts: nothing is trimmed or folded. Over 128 characters the API is sent a hash of it.",
+        "contacts: nothing is trimmed or folded. No control, surrogate or bidirectional characters. Over 128 "
+        "characters the API is sent a hash of it.",
         examples=["EXT_12345"],
     )
     question: QuestionText = Field(
@@ -64,7 +65,8 @@ class AskedEvent(BaseModel):
 
     specversion: Literal["1.0"] = Field(description="Version of CloudEvents.")
     id: EventId = Field(
-        description="Unique within the source; a repeat gets the same reply. At most 255 bytes of UTF-8.",
+        description="Unique within the source; a repeat gets the same reply. At most 255 bytes of UTF-8, "
+        "which is what an AMQP property holds.",
         examples=["evt-1"],
     )
     source: EventId = Field(
@@ -83,7 +85,8 @@ class AskedEvent(BaseModel):
     # The next two are carried along and never refused: see trace_context.
     traceparent: Any = Field(
         default=None,
-        description="W3C trace context in which the event was made; ignored when it has another form.",
+        description="W3C trace context in which the event was made, carried to the API call and the reply; "
+        "an AMQP header of this name wins. Ignored when it has another form.",
         examples=["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
         json_schema_extra={"type": ["string", "null"], "pattern": TRACEPARENT_PATTERN},
     )

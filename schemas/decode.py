@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from schemas.asked import AskedEvent
 from schemas.envelope import Envelope, RawEvent, open_envelope
 from schemas.event_names import ANSWERED, FAILED, MAX_EVENT_BYTES, REPLY_SOURCE
-from schemas.refusal import EventRefused, RefusalReason
+from schemas.refusal import EventRefused, FieldProblem, RefusalReason
 from schemas.timestamps import epoch_of
 from schemas.trace_context import trace_of
 from schemas.values import OWN_PROBLEM
@@ -98,22 +98,22 @@ def _checked(envelope: Envelope) -> AskedEvent:
 def _refusal(error: ValidationError, envelope: Envelope) -> EventRefused:
     """Name every field that is wrong, and give the gravest reason."""
     reasons: set[RefusalReason] = set()
-    details = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        place, kind = problem["loc"], problem["type"]
+    details, problems = [], []
+    for found in error.errors(include_url=False, include_input=False, include_context=False):
+        place, kind = found["loc"], found["type"]
         if kind == "literal_error":
             reasons.add("unsupported_event")
         else:
             reasons.add("invalid_question" if place[0] == "data" else "malformed_event")
         name = str(place[-1])
         name = envelope.names.get(name, name) if len(place) == 1 else name
-        details.append(
-            f"{name} {problem['msg'] if kind == OWN_PROBLEM else _PROBLEMS.get(kind, 'is not valid')}"
-        )
+        problem = found["msg"] if kind == OWN_PROBLEM else _PROBLEMS.get(kind, "is not valid")
+        details.append(f"{name} {problem}")
+        problems.append(FieldProblem(".".join([*map(str, place[:-1]), name]), problem))
     for reason in ("unsupported_event", "malformed_event"):
         if reason in reasons:
-            return EventRefused(reason, "; ".join(details))
-    return EventRefused("invalid_question", "; ".join(details))
+            return EventRefused(reason, "; ".join(details), problems)
+    return EventRefused("invalid_question", "; ".join(details), problems)
 
 
 def _asked_question(event: AskedEvent, raw: RawEvent) -> AskedQuestion:

@@ -1,9 +1,7 @@
-"""The published documents, generated from the models."""
+"""The JSON Schemas of the events, generated from the models."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -12,9 +10,6 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from schemas.asked import AskedEvent
 from schemas.examples import ANSWERED_EXAMPLE, ASKED_EXAMPLE, FAILED_EXAMPLE
 from schemas.reply_models import AnsweredEvent, FailedEvent
-
-#: Where the generated files lie.
-FOLDER: Final = Path(__file__).parent / "json"
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _EVENTS: Final[tuple[tuple[str, type[BaseModel], JsonSchemaMode, dict[str, Any]], ...]] = (
@@ -46,11 +41,3 @@ def json_schema() -> dict[str, dict[str, Any]]:
             "examples": [example],
         }
     return documents
-
-
-def schema_files() -> dict[Path, str]:
-    """Return what each generated file has to hold."""
-    return {
-        FOLDER / f"{name}.schema.json": json.dumps(schema, indent=2) + "\n"
-        for name, schema in json_schema().items()
-    }

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from schemas.bus_names import HEADER_PREFIXES
 from schemas.event_names import ASKED, SPEC_VERSION, STRUCTURED_JSON
 from schemas.refusal import EventRefused
 from schemas.strict_json import parse_object
 from schemas.timestamps import timestamp_of
 
-#: The AMQP binding's own, its variant for JMS (which the Python SDK writes), and that of Knative's RabbitMQ
-#: binding.
-_HEADER_PREFIXES = ("cloudevents:", "cloudevents_", "ce-")
+_HEADER_PREFIXES = tuple(prefix.lower() for prefix in HEADER_PREFIXES)
 _REQUIRED = frozenset({"specversion", "id", "source", "type"})
 _TIMESTAMPS = ("time", "expirytime")
 
@@ -93,7 +92,8 @@ def _header_attributes(headers: Mapping[str, Any]) -> dict[str, Any]:
             if lowered.startswith(prefix) and value is not None:
                 name = lowered.removeprefix(prefix)
                 value_read = _canonical(value) if name in _TIMESTAMPS else value
-                if attributes.setdefault(name, value_read) != value_read:
+                # Compared as text: a NaN equals nothing, itself included, and some decimals refuse it.
+                if repr(attributes.setdefault(name, value_read)) != repr(value_read):
                     raise EventRefused("malformed_event", "headers give one attribute with two values")
     return attributes
 

@@ -149,7 +149,8 @@ class _ReplyEvent(BaseModel):
 
     specversion: Literal["1.0"] = Field(description="Version of CloudEvents.")
     id: str = Field(
-        description="UUIDv5 of the question's source and id: the same for every publish of this reply.",
+        description="UUIDv5 of the question's source and id: the same for every publish of this reply. Drop "
+        "repeats by it.",
         examples=["aaba07ea-8f3f-53be-8fd7-fc5a62848d51"],
         json_schema_extra={"format": "uuid"},
     )

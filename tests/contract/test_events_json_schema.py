@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas import EventRefused, RawEvent, answered_event, decode_event, failed_event, json_schema, reply_id
+from schemas import (
+    AnsweredEvent,
+    AskedEvent,
+    EventRefused,
+    FailedEvent,
+    RawEvent,
+    answered_event,
+    asyncapi_document,
+    decode_event,
+    failed_event,
+    json_schema,
+    reply_id,
+)
 from schemas.__main__ import OUT_OF_STEP, main
-from schemas.documents import schema_files
 from schemas.examples import ANSWERED_EXAMPLE, ASKED_EXAMPLE, FAILED_EXAMPLE
+from schemas.published import PAGE, published_files
 
 EXAMPLES = {"asked": ASKED_EXAMPLE, "answered": ANSWERED_EXAMPLE, "failed": FAILED_EXAMPLE}
 
@@ -26,26 +40,78 @@ def test_schema_files_are_in_step_with_the_models() -> None:
     assert main(["--check"]) == 0
 
 
-def test_schema_check_fails_for_a_file_that_is_out_of_step(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_check_fails_for_every_file_that_is_out_of_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("schemas.documents.FOLDER", tmp_path / "json")
-    monkeypatch.setattr("schemas.__main__.FOLDER", tmp_path / "json")
-    assert main(["--check"]) == OUT_OF_STEP
-    assert main([]) == 0
-    assert main(["--check"]) == 0
-    (tmp_path / "json" / "asked.schema.json").write_text("{}\n")
-    (tmp_path / "json" / "left-over.schema.json").write_text("{}\n")
+    folder, page = tmp_path / "json", tmp_path / "events.md"
+    page.write_text(
+        PAGE.read_text().replace("| `time` | RFC 3339 or null | no |", "| `time` | string | yes |")
+    )
+    assert main(["--check"], folder=folder, page=page) == OUT_OF_STEP
+    assert main([], folder=folder, page=page) == 0
+    assert main(["--check"], folder=folder, page=page) == 0
+    assert page.read_text() == PAGE.read_text()
+    (folder / "asked.schema.json").write_text("{}\n")
+    (folder / "asyncapi.json").write_text("{}\n")
+    (folder / "left-over.schema.json").write_text("{}\n")
+    page.write_text(page.read_text().replace("`posted`, `recovered`", "`posted`"))
     capsys.readouterr()
-    assert main(["--check"]) == OUT_OF_STEP
+    assert main(["--check"], folder=folder, page=page) == OUT_OF_STEP
     assert capsys.readouterr().err.splitlines() == [
         "asked.schema.json is out of step; run: python -m schemas",
+        "asyncapi.json is out of step; run: python -m schemas",
+        "events.md is out of step; run: python -m schemas",
         "left-over.schema.json is out of step; run: python -m schemas",
     ]
-    assert main([]) == 0
-    assert sorted(path.name for path in (tmp_path / "json").iterdir()) == sorted(
-        path.name for path in schema_files()
+    assert main([], folder=folder, page=page) == 0
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in published_files() if path != PAGE
     )
+
+
+def test_page_that_lost_the_place_of_a_table_is_an_error(tmp_path: Path) -> None:
+    page = tmp_path / "events.md"
+    page.write_text(PAGE.read_text().replace("<!-- table: failed -->", ""))
+    with pytest.raises(ValueError, match="one place for each table"):
+        main(["--check"], page=page)
+
+
+def test_files_are_made_without_a_page_where_only_the_package_is_installed(tmp_path: Path) -> None:
+    assert main([], folder=tmp_path / "json", page=tmp_path / "none.md") == 0
+    assert not (tmp_path / "none.md").exists()
+
+
+def test_page_has_a_row_for_every_field_and_says_which_are_required() -> None:
+    """Counted in another way than the tables are made."""
+    page = PAGE.read_text(encoding="utf-8")
+    for model, name in ((AskedEvent, "asked"), (AnsweredEvent, "answered"), (FailedEvent, "failed")):
+        table = page.split(f"<!-- table: {name} -->")[1].split("<!-- end of table -->")[0]
+        rows = dict(re.findall(r"^\| `([\w.]+)` \| .*? \| (yes|no) \|", table, re.MULTILINE))
+        data = model.model_fields["data"].annotation
+        expected = {
+            **{field: info for field, info in model.model_fields.items() if field != "data"},
+            **{f"data.{field}": info for field, info in data.model_fields.items()},
+        }
+        assert {field: mark == "yes" for field, mark in rows.items()} == {
+            field: info.is_required() for field, info in expected.items()
+        }
+
+
+def test_events_shown_on_the_page_are_the_examples() -> None:
+    shown = [
+        json.loads(each)
+        for each in re.findall(r"^```json\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    ]
+    assert [each["type"].rpartition(".")[2] for each in shown] == ["asked", "answered"]
+    for event in shown:
+        example = EXAMPLES[event["type"].rpartition(".")[2]]
+        assert event == {name: value for name, value in example.items() if name != "traceparent"}
+
+
+def test_page_names_every_amqp_property_of_a_reply() -> None:
+    table = PAGE.read_text().split("## AMQP properties of a reply\n")[1].split("\n## ")[0]
+    said = asyncapi_document()["components"]["messages"]["answered"]["x-amqp-properties"]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(said)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -27,12 +27,25 @@ from tests.servers.binaries import ServerMissing, epmd_binary, postgres_folder, 
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_SCRIPT = "#!/bin/sh\nexit 101\n"
 
+#: The oldest Node.js on which the official AsyncAPI parser runs.
+NODE = 18
+
 UNIT_FOLDERS = (Path("/lib/systemd/system"), Path("/usr/lib/systemd/system"))
 
 
 def _has_venv() -> bool:
     importlib.invalidate_caches()
     return all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
+
+
+def _has_node() -> bool:
+    """Tell whether Node.js and npm are there, new enough for the AsyncAPI parser."""
+    node = shutil.which("node")
+    if node is None or shutil.which("npm") is None:
+        return False
+    told = subprocess.run((node, "--version"), check=False, capture_output=True, text=True).stdout
+    major = told.strip().removeprefix("v").partition(".")[0]
+    return major.isdecimal() and int(major) >= NODE
 
 
 def _has(*finders: Callable[[], Path]) -> bool:
@@ -61,6 +74,7 @@ NEEDS = {
         ("rabbitmq-server.service", "epmd.service", "epmd.socket"),
     ),
     "postgresql": Need("PostgreSQL", lambda: _has(postgres_folder), ("postgresql.service",)),
+    "node": Need(f"Node.js {NODE} or newer with npm", _has_node),
     "venv": Need("Python's venv module", _has_venv),
 }
 
@@ -84,6 +98,7 @@ MANAGERS = (
         {
             "rabbitmq": "rabbitmq-server",
             "postgresql": "postgresql",
+            "node": "npm",
             "venv": f"python{sys.version_info.major}.{sys.version_info.minor}-venv",
         },
         refresh=("apt-get", "update", "-qq"),
@@ -91,15 +106,17 @@ MANAGERS = (
     PackageManager(
         "dnf",
         ("dnf", "install", "-y", "-q"),
-        {"rabbitmq": "rabbitmq-server", "postgresql": "postgresql-server"},
+        {"rabbitmq": "rabbitmq-server", "postgresql": "postgresql-server", "node": "npm"},
     ),
     PackageManager(
-        "apk", ("apk", "add", "--quiet"), {"rabbitmq": "rabbitmq-server", "postgresql": "postgresql"}
+        "apk",
+        ("apk", "add", "--quiet"),
+        {"rabbitmq": "rabbitmq-server", "postgresql": "postgresql", "node": "npm"},
     ),
     PackageManager(
         "brew",
         ("brew", "install", "--quiet"),
-        {"rabbitmq": "rabbitmq", "postgresql": "postgresql@17"},
+        {"rabbitmq": "rabbitmq", "postgresql": "postgresql@17", "node": "node"},
         needs_root=False,
     ),
 )

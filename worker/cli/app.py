@@ -52,7 +52,12 @@ COMMANDS = (
         "sandbox",
         "Serve a faithful local CustomGPT and print its URL, to be set as CUSTOMGPT_API_URL.",
     ),
-    Command("schema", "worker.cli.schema", "schema", "Print the JSON Schema of the events."),
+    Command(
+        "schema",
+        "worker.cli.schema",
+        "schema",
+        "Print the schemas of the events, or check an event against them.",
+    ),
     Command(
         "contact-hash",
         "worker.cli.contact_hash",
