@@ -11,7 +11,7 @@ STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format bench lock servers python clean
+.PHONY: help demo test lint format bench simulate chaos lock servers python clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ format: $(STAMP) ## put the code in its form
 bench: servers $(STAMP) ## measure; the figures go to the screen
 	@$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
+simulate: $(STAMP) ## run the real code by seeds on virtual time: SEEDS=20000, or SEED=7 for one, step by step
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
+
+chaos: servers $(STAMP) ## kill, pause and cut real processes (about 45 minutes); a table shows what came of it
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
 # Without addresses in it, so that everybody's own index serves. pip needs the hashes to refuse anything else.
 lock: ## refresh requirements.lock (needs uv)
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
@@ -52,7 +58,7 @@ python:
 
 # With venv, so that somebody who must install by hand is told all of it at once.
 servers: | python
-	@$(PYTHON) -m tests.servers.install rabbitmq postgresql venv
+	@$(PYTHON) -m tests.servers.install rabbitmq postgresql node venv
 
 $(STAMP): requirements.lock pyproject.toml | python
 	@$(PYTHON) -m tests.servers.install venv

@@ -1,0 +1,1 @@
+"""Chaos on real processes: kills, pauses, cuts and restarts, judged from outside."""
