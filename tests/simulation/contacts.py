@@ -66,8 +66,7 @@ class Contacts:
             self._post_before_restore(sorted(planned, key=lambda each: each[:2]))
         for number in range(faults.times("event_malformed")):
             body = json.dumps({"specversion": "1.0", "id": f"bad-{number}"}).encode()
-            self.refused.append(body)
-            self._here.later(chance.random() * self._here.busy_s, self._here.broker.ask, body)
+            self._here.later(chance.random() * self._here.busy_s, self._send_bad, body)
 
     def _ask(self, number: int, contact: Contact, text: str, expires_at: float | None) -> None:
         chance, faults = self._here.chance, self._here.faults
@@ -101,8 +100,12 @@ class Contacts:
         if faults.times("event_conflict") and chance.random() < 0.2:
             event["data"]["question"] = "another question"
             other = json.dumps(event).encode()
-            self.refused.append(other)
-            self._here.later(chance.random() * 20, self._here.broker.ask, other)
+            self._here.later(chance.random() * 20, self._send_bad, other)
+
+    def _send_bad(self, body: bytes) -> None:
+        """Send an event that has to be put aside."""
+        self.refused.append(body)
+        self._here.broker.ask(body)
 
     def _failures(self, text: str, expires_at: float | None) -> frozenset[str]:
         """Return the codes with which this question may fail in this run."""

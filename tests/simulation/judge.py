@@ -118,16 +118,24 @@ class Judge:
                 if (post["session_id"], post["message_id"]) == (data["session_id"], data["message_id"])
             ]
             if not ours or data["answer"] != f"answer {data['message_id']} to {question.text}":
-                found.append(
-                    Violation("wrong_answer", question.key, f"{data['message_id']} is not among {posts}")
-                )
+                found.append(self._wrong(question, data))
             if not posts:
-                found.append(Violation("never_posted", question.key))
+                found.append(Violation("never_posted", question.key, concerns=found[-1].concerns))
         elif data["reason"] not in question.may_fail:
             found.append(Violation("failed", question.key, data["reason"]))
         elif data["reason"] in {"expired", "attempts_exhausted", "question_rejected"} and counting:
             found.append(Violation("posted_and_failed", question.key, data["reason"]))
         return found
+
+    def _wrong(self, question: Asked, data: Mapping[str, Any]) -> Violation:
+        """Name the kind of a wrong answer: a second post of a question with the same text is a twin."""
+        for other in self._asked:
+            if (other.conversation, other.text) == (question.conversation, question.text):
+                ids = [(post["session_id"], post["message_id"]) for post in self._posts[other.key]]
+                if (data["session_id"], data["message_id"]) in ids:
+                    detail = f"the answer to {other.key}, with the same text"
+                    return Violation("twin_answer", question.key, detail, frozenset({other.key}))
+        return Violation("wrong_answer", question.key, f"message {data['message_id']} is not its post")
 
     def _is_gone(self, post: Mapping[str, Any], replied_at: float) -> bool:
         """Tell whether the conversation was deleted with this post in it before there was a reply."""

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from worker.adapters.metrics.catalogue import METRICS, PROCESS_METRICS, Metric
 from worker.cli.app import COMMANDS, PROGRAM
 from worker.cli.exit_codes import ExitCode
 from worker.core import errors
@@ -44,6 +45,7 @@ def pages() -> dict[str, str]:
         "settings.md": _settings(),
         "commands.md": _commands(),
         "logs.md": _logs(),
+        "metrics.md": _metrics(),
         "errors.md": _errors(),
         "exit-codes.md": _exit_codes(),
     }
@@ -145,6 +147,39 @@ def _logs() -> Iterator[str]:
     yield "Names end in their unit: `_s` seconds, `_chars` characters, `_bytes` bytes. A field may be null.\n"
     every = [*ALWAYS.items(), *sorted(FIELDS.items())]
     yield from _table(("Field", "Meaning"), [(f"`{name}`", meaning) for name, meaning in every])
+
+
+def _metrics() -> Iterator[str]:
+    yield "# Metrics\n"
+    yield (
+        "`GET /metrics` on `ASKRELAY_HEALTH_HOST` and `ASKRELAY_HEALTH_PORT` (127.0.0.1:8088), in the text"
+        " format of Prometheus or as OpenMetrics, whichever is asked for. Base units; no label holds a"
+        " contact, an event or a text. A series with labels is not there until its first count.\n"
+    )
+    yield "## Of each worker\n"
+    yield "Scrape every worker and sum over them: each counts what it did itself, from its own start.\n"
+    yield from _metric_table(metric for metric in METRICS if not metric.is_fleet_wide)
+    yield "\n## Of the fleet\n"
+    yield (
+        "Read from the ledger at a scrape, at most every 3 s, and the same from every worker: take the `max`"
+        " over workers, never the sum. They are left out while the ledger cannot be reached.\n"
+    )
+    yield from _metric_table(metric for metric in METRICS if metric.is_fleet_wide)
+    yield "\n## Of the process\n"
+    yield from _metric_table(PROCESS_METRICS)
+
+
+def _metric_table(metrics: Iterable[Metric]) -> Iterator[str]:
+    rows = [
+        (
+            f"`{each.name}`",
+            each.kind,
+            each.about,
+            "; ".join(f"`{label}`: {values}" for label, values in each.labels) or "-",
+        )
+        for each in metrics
+    ]
+    yield from _table(("Metric", "Kind", "Meaning", "Labels"), rows)
 
 
 def _errors() -> Iterator[str]:

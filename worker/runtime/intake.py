@@ -53,6 +53,7 @@ class _Sorted:
     settled: list[Delivery] = field(default_factory=list)
     questions: list[tuple[Delivery, AcceptedQuestion]] = field(default_factory=list)
     refused: list[tuple[Delivery, str, str]] = field(default_factory=list)
+    own_replies: int = 0
 
 
 @dataclass(slots=True)
@@ -125,7 +126,7 @@ class Intake:
             self.points.reached(RecoveryPoint.EVENTS_REJECTED)
         self.bus.ack(batch.settled)
         self.points.reached(RecoveryPoint.BATCH_ACKED)
-        self._count(accepted)
+        self._count(batch, accepted)
         self._announce(accepted)
         if has_failed:
             # What could not be put aside stays unacked; a new channel brings it again.
@@ -143,7 +144,7 @@ class Intake:
             match event:
                 case OwnReply():
                     self.log("event.ignored", reason="own_reply")
-                    self.meters.events_taken("own_reply", 1)
+                    batch.own_replies += 1
                     batch.settled.append(delivery)
                 case AskedQuestion():
                     batch.questions.append((delivery, self._accepted(event, delivery)))
@@ -223,7 +224,9 @@ class Intake:
                 self.meters.events_taken("rejected", 1, error_code=reason)
         return any(result is not PublishResult.CONFIRMED for result in results)
 
-    def _count(self, accepted: Sequence[Acceptance]) -> None:
+    def _count(self, batch: _Sorted, accepted: Sequence[Acceptance]) -> None:
+        if batch.own_replies:
+            self.meters.events_taken("own_reply", batch.own_replies)
         for result, count in Counter(acceptance.result for acceptance in accepted).items():
             if result not in {"conflict", "refused"}:  # counted as rejected
                 self.meters.events_taken(result, count)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from worker.adapters.ledger.database import boottime
+from worker.adapters.ledger.database import KEEPALIVE_S, boottime
 from worker.core.gate import Gate, Pace, refreshed, tokens_left
 
 #: Rows that a count looks at: an index entry takes about a microsecond, so a tenth of a second at most.
@@ -171,9 +171,12 @@ class FreshFigures:
         self._reading: asyncio.Future[None] | None = None
         self._latest: Figures | None = None
         self._read_at = -math.inf
+        self._is_closed = False
 
     async def get(self) -> Figures | None:
         """Return figures of the last seconds; None when the ledger does not give them. Never raises."""
+        if self._is_closed:
+            return None
         if self._clock() - self._read_at >= FRESH_S:
             if self._reading is None:
                 self._reading = asyncio.ensure_future(self._refresh())
@@ -182,6 +185,7 @@ class FreshFigures:
 
     def close(self) -> None:
         """End the thread once it has closed its connection; a reading that hangs is not waited for."""
+        self._is_closed = True
         self._thread.submit(self._reader.close)
         self._thread.shutdown(wait=False)
         if self._reading is not None:
@@ -208,6 +212,8 @@ def _for_postgresql(url: sa.URL) -> dict[str, Any]:
     return {
         "connect_timeout": STATEMENT_S,
         "tcp_user_timeout": STATEMENT_S * 1000,
+        "keepalives_idle": KEEPALIVE_S,
+        "keepalives_interval": KEEPALIVE_S,
         "application_name": "askrelay figures",
         # Those of the address may name the schema.
         "options": f"{url.query['options']} {options}" if "options" in url.query else options,
