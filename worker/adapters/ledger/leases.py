@@ -51,6 +51,10 @@ class FinishHealing:
     again_in_s: float | None
 
 
+#: Marks the owner of a lease that is held for healing.
+HEALING = " (healing)"
+
+
 class LeaseStatements:
     """The statements, once per dialect."""
 
@@ -95,7 +99,11 @@ class LeaseStatements:
             f" order by heal_at limit 1{skip_locked}"
         )
         self.healed = sa.text(
-            "update conversations set heal_at = :heal_at, lease_until = 0, owner = null,"
+            "update conversations set lease_until = 0, owner = null,"
+            " heal_looks = heal_looks"
+            " + case when cast(:again_at as double precision) is null then 1 else 0 end,"
+            " heal_at = coalesce(cast(:again_at as double precision), case heal_looks"
+            " when 0 then :now + 4 * :heal_after_s when 1 then :now + 16 * :heal_after_s end),"
             " due_at = case when not is_blocked and exists (select 1 from questions q"
             f" where q.conversation = conversations.number and q.{IS_OPEN})"
             " then :now end where number = :number"
@@ -109,7 +117,7 @@ class LeaseStatements:
         )
         self.lock_leases = sa.text(
             f"select c.number, c.lease_token from {leases} join conversations c on c.number = r.number"
-            f" and c.lease_token = r.token and c.owner = :owner order by c.number{for_update}"
+            f" and c.lease_token = r.token and c.owner in (:owner, :healer) order by c.number{for_update}"
         )
         self.renew = sa.text(
             "update conversations set lease_until = :until, due_at = :until"
@@ -132,6 +140,11 @@ class Leases:
     heal_after_s: float
     gate: GateRow
 
+    @property
+    def healer(self) -> str:
+        """Who this process is while it heals."""
+        return self.owner + HEALING
+
     def lock(self, transaction: Transaction, leases: Sequence[Lease]) -> set[Lease]:
         """Lock the conversations of those leases that still hold, and return these leases.
 
@@ -139,7 +152,7 @@ class Leases:
         the old turn's write may stand beside the new one's in this very transaction.
         """
         rows = as_rows([(lease.conversation, lease.token) for lease in leases])
-        found = transaction.rows(self.statements.lock_leases, rows=rows, owner=self.owner)
+        found = transaction.rows(self.statements.lock_leases, rows=rows, owner=self.owner, healer=self.healer)
         return {Lease(row["number"], row["lease_token"]) for row in found}
 
     def take_turns(self, transaction: Transaction, operations: Sequence[TakeTurns]) -> list[Claims]:
@@ -184,7 +197,8 @@ class Leases:
                     self.statements.healed,
                     number=operation.lease.conversation,
                     now=transaction.now,
-                    heal_at=None if again_in_s is None else transaction.now + again_in_s,
+                    heal_after_s=self.heal_after_s,
+                    again_at=None if again_in_s is None else transaction.now + again_in_s,
                 )
         return [None if operation.lease in held else LeaseLost() for operation in operations]
 
@@ -195,7 +209,7 @@ class Leases:
         (leased,) = transaction.rows(
             self.statements.lease,
             rows=as_rows([(due[0]["number"],)]),
-            owner=self.owner,
+            owner=self.healer,
             until=transaction.now + self.lease_s,
         )
         return Lease(leased["number"], leased["lease_token"]), conversation_of(leased)
@@ -259,8 +273,15 @@ class Leases:
         due: Sequence[Mapping[str, Any]],
         questions: Mapping[int, Mapping[str, Any]],
     ) -> list[tuple[int]]:
-        """Return the questions whose lease was not given back: one that was has no owner any more."""
-        ended = [row for row in due if row["owner"] is not None and row["number"] in questions]
+        """Return the questions whose lease was not given back: one that was has no owner any more.
+
+        A healer's lease says nothing of the question that happens to come next.
+        """
+        ended = [
+            row
+            for row in due
+            if row["owner"] is not None and not row["owner"].endswith(HEALING) and row["number"] in questions
+        ]
         if ended and transaction.dialect == "postgresql":
             since = float(transaction.run(self.statements.database_up_since).scalar_one())
             ended = [row for row in ended if row["lease_until"] > since + self.lease_s]

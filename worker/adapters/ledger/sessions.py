@@ -87,7 +87,7 @@ _SAVE_SESSION = sa.text(
     "update conversations set session_id = :session_id, conversation_id = :conversation_id,"
     " highest_message_id = :highest, create_intent_at = null, creates = 0,"
     # Two creations may have made two conversations: look for the extra one when it must be listed.
-    " heal_at = case when :has_extras or creates > 1 then :heal_at end"
+    " heal_looks = 0, heal_at = case when :has_extras or creates > 1 then :heal_at end"
     " where number = :number and session_id is null"
 )
 _FORGET_SESSION = sa.text(

@@ -47,6 +47,8 @@ conversations = sa.Table(
     sa.Column("creates", sa.Integer, nullable=False, server_default="0"),
     # When to look for extra conversations at the API.
     sa.Column("heal_at", Time),
+    # Looks so far: one that comes later finds what the API lists late.
+    sa.Column("heal_looks", sa.Integer, nullable=False, server_default="0"),
     # A question failed and the settings say that its conversation waits for a person.
     sa.Column("is_blocked", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("lease_token", sa.BigInteger, nullable=False, server_default="0"),

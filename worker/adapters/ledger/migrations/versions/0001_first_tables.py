@@ -38,6 +38,7 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Integer(), server_default="0", nullable=False),
         sa.Column("creates", sa.Integer(), server_default="0", nullable=False),
         sa.Column("heal_at", sa.Double(), nullable=True),
+        sa.Column("heal_looks", sa.Integer(), server_default="0", nullable=False),
         sa.Column("is_blocked", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("lease_token", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("lease_until", sa.Double(), server_default="0", nullable=False),
