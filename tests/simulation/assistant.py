@@ -8,12 +8,14 @@ from typing import Any
 
 from tests.simulation.api import OUT_OF_QUERIES, SimApi, StoredMessage
 from tests.simulation.process import SimProcess
+from tests.simulation.surroundings import PROJECT
 from worker.core.errors import (
     AssistantError,
     ConversationGone,
     CredentialsRejected,
     CreditsExhausted,
     OutcomeUnknown,
+    ProjectNotFound,
     QuestionRejected,
     Throttled,
     Unreachable,
@@ -45,6 +47,7 @@ class SimAssistant:
         """See the port."""
 
         def listed() -> list[RemoteConversation]:
+            _check_project(project_id)
             now = self._api.now()
             return [
                 RemoteConversation(each.conversation_id, each.session_id, each.name)
@@ -58,7 +61,7 @@ class SimAssistant:
         """See the port."""
 
         def listed() -> MessageListing:
-            if not self._api.is_there(session_id):
+            if not self._is_there(project_id, session_id):
                 raise ConversationGone
             now = self._api.now()
             conversation = self._api.conversations[session_id]
@@ -74,7 +77,7 @@ class SimAssistant:
 
     async def check_project(self, project_id: int) -> None:
         """See the port."""
-        await self._read(lambda: None)
+        await self._read(lambda: _check_project(project_id))
 
     async def canned_texts(self, project_id: int) -> CannedTexts:
         """See the port."""
@@ -84,11 +87,14 @@ class SimAssistant:
     async def delete_conversation(self, project_id: int, session_id: str) -> None:
         """See the port."""
 
-        def delete() -> None:
-            if self._api.is_there(session_id):
+        def delete(_latency_s: float) -> bool:
+            is_there = self._is_there(project_id, session_id)
+            if is_there:
                 self._api.delete(session_id, by="worker")
+            # Not None, which is an answer that gets lost.
+            return is_there
 
-        await self._write(lambda _latency_s: delete(), connect_within_s=self._send_grace_s, latency_s=0)
+        await self._write(delete, connect_within_s=self._send_grace_s, latency_s=0)
 
     async def create_conversation(
         self, project_id: int, name: str, *, connect_within_s: float
@@ -96,6 +102,7 @@ class SimAssistant:
         """See the port."""
 
         def create(_latency_s: float) -> RemoteConversation:
+            _check_project(project_id)
             created = self._api.create(name)
             return RemoteConversation(created.conversation_id, created.session_id, name)
 
@@ -117,7 +124,7 @@ class SimAssistant:
         asked = asked_by(traceparent)
 
         def post(latency_s: float) -> RemoteMessage:
-            if not self._api.is_there(session_id):
+            if not self._is_there(project_id, session_id):
                 raise ConversationGone
             if "rejected" in text:
                 raise QuestionRejected
@@ -127,6 +134,10 @@ class SimAssistant:
         return await self._write(
             post, connect_within_s=connect_within_s, latency_s=ANSWER_S * self._chance.random(), subject=asked
         )
+
+    def _is_there(self, project_id: int, session_id: str) -> bool:
+        """Tell whether a conversation exists in this project: the only one there is."""
+        return project_id == PROJECT and self._api.is_there(session_id)
 
     def _remote(self, message: StoredMessage, session_id: str, *, is_answered: bool = False) -> RemoteMessage:
         return RemoteMessage(
@@ -278,6 +289,11 @@ class SimAssistant:
             raise CreditsExhausted
         if self._faults.strikes("throttled"):
             raise Throttled(pause_s=self._chance.uniform(0.5, 5))
+
+
+def _check_project(project_id: int) -> None:
+    if project_id != PROJECT:
+        raise ProjectNotFound
 
 
 def asked_by(traceparent: str | None) -> str | None:
