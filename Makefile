@@ -11,7 +11,7 @@ STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint format bench simulate chaos lock servers python clean
+.PHONY: help demo test lint format bench simulate mutants chaos lock servers python clean
 
 help: ## list what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench: servers $(STAMP) ## measure; the figures go to the screen
 
 simulate: $(STAMP) ## run the real code by seeds on virtual time: SEEDS=20000, or SEED=7 for one, step by step
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),2000))
+
+mutants: $(STAMP) ## take one rule out at a time; the simulation has to notice
+	@$(BIN)/python -m tests.simulation --mutants
 
 chaos: servers $(STAMP) ## kill, pause and cut real processes (about 45 minutes); a table shows what came of it
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)

@@ -217,7 +217,7 @@ _NO_TOKEN = _sql(
     LeaseStatements,
     "lock_leases",
     ("select c.number, c.lease_token", "select c.number, r.token as lease_token"),
-    ("and c.lease_token = r.token and c.owner = :owner", ""),
+    ("and c.lease_token = r.token and c.owner in (:owner, :healer)", ""),
 )
 _UNKNOWN = {"response_lost": 0.3, "error_after": 0.2, "slow": 0.2, "message_lag": 0.5}
 

@@ -65,7 +65,7 @@ class LeaseStatements:
         for_update = " for update of c" if dialect == "postgresql" else ""
         self.lock_due = sa.text(
             "select number, owner, lease_until from conversations"
-            " where due_at <= :now and lease_until <= :now"
+            " where due_at <= :now and lease_until <= :now and not is_blocked"
             f" order by due_at, number limit :limit{skip_locked}"
         )
         # A statement of its own, after the locks: one for all would read rows as they were before them.
@@ -98,15 +98,18 @@ class LeaseStatements:
             "select number from conversations where heal_at <= :now and lease_until <= :now"
             f" order by heal_at limit 1{skip_locked}"
         )
+        # Beside the question that may be due: what it waits for is not touched.
+        self.lease_healing = sa.text(
+            "update conversations set lease_token = lease_token + 1, owner = :owner, lease_until = :until"
+            " where number = :number returning *"
+        )
         self.healed = sa.text(
             "update conversations set lease_until = 0, owner = null,"
             " heal_looks = heal_looks"
             " + case when cast(:again_at as double precision) is null then 1 else 0 end,"
             " heal_at = coalesce(cast(:again_at as double precision), case heal_looks"
-            " when 0 then :now + 4 * :heal_after_s when 1 then :now + 16 * :heal_after_s end),"
-            " due_at = case when not is_blocked and exists (select 1 from questions q"
-            f" where q.conversation = conversations.number and q.{IS_OPEN})"
-            " then :now end where number = :number"
+            " when 0 then :now + 4 * :heal_after_s when 1 then :now + 16 * :heal_after_s end)"
+            " where number = :number"
         )
         self.release_questions = sa.text(
             f"update questions set expired_leases = 0 where {IS_OPEN}"
@@ -120,7 +123,8 @@ class LeaseStatements:
             f" and c.lease_token = r.token and c.owner in (:owner, :healer) order by c.number{for_update}"
         )
         self.renew = sa.text(
-            "update conversations set lease_until = :until, due_at = :until"
+            "update conversations set lease_until = :until,"
+            " due_at = case when owner = :owner then :until else due_at end"
             f" where number in (select r.number from {numbers})"
         )
         self.release = sa.text(
@@ -166,6 +170,7 @@ class Leases:
         transaction.run(
             self.statements.renew,
             rows=_numbers(held),
+            owner=self.owner,
             until=transaction.now + self.lease_s,
         )
         return [set(operation.leases) - held for operation in operations]
@@ -207,8 +212,8 @@ class Leases:
         if not due:
             return None
         (leased,) = transaction.rows(
-            self.statements.lease,
-            rows=as_rows([(due[0]["number"],)]),
+            self.statements.lease_healing,
+            number=due[0]["number"],
             owner=self.healer,
             until=transaction.now + self.lease_s,
         )
