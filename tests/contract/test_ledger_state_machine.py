@@ -384,7 +384,9 @@ MISTAKES = {
     "in flight comes not first": {"and q.state = 'posting' order by": "and q.state <> 'answered' order by"},
     "the last to arrive comes first": {"order by q.number limit 1": "order by q.number desc limit 1"},
     "a renewed lease ends as before": {
-        "set lease_until = :until, due_at = :until where": "set due_at = due_at where"
+        "set lease_until = :until, due_at = case when owner = :owner then :until": (
+            "set due_at = case when owner = :owner then due_at"
+        )
     },
     "a token does not grow": {"lease_token = lease_token + 1": "lease_token = lease_token + 0"},
     "a post has no baseline": {"baseline_message_id = c.highest_message_id": "baseline_message_id = 0"},

@@ -61,7 +61,7 @@ def ask(
                 err=True,
             )
         elif sys.stderr.isatty():
-            typer.echo(f"Asked as {event_id}; waiting up to {timeout:g} s.", err=True)
+            typer.echo(f"Asked as {SOURCE} {event_id}; waiting up to {timeout:g} s.", err=True)
 
     try:
         reply = ask_once(settings, event_id, event, timeout_s=timeout, on_taken=on_taken)
@@ -75,7 +75,7 @@ def ask(
         _end(
             ExitCode.NO_ANSWER,
             f"no reply within {timeout:g} s; the question stays accepted and will get one",
-            f"See how far it is: askrelay question show {SOURCE} {event_id}",
+            f"See how far it is, once a worker has taken it: askrelay question show {SOURCE} {event_id}",
         )
     _print(reply, as_json=as_json)
     if not _is_answer(reply):

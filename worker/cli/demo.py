@@ -39,7 +39,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print only the summary, as JSON.")] = False,
     svg: Annotated[Path | None, typer.Option(hidden=True, help="Write a picture of the run.")] = None,
 ) -> None:
-    """Watch a fleet answer contacts while requests fail and a worker is killed.
+    """Watch workers answer while requests fail and one is killed.
 
     Needs no key, no broker and no network: a sandbox stands in for CustomGPT, and everything is in a
     temporary folder that is gone afterwards. Some events are handed in twice, some requests end in a 500 or

@@ -27,7 +27,7 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check everything a worker needs, and say what to do about what is wrong.
+    """Check everything a worker needs, and say what to do.
 
     Looks at the settings, the broker, the ledger, the API, the clock and the port, side by side, and changes
     nothing. OK is well, LOOK works and deserves a look, WRONG would keep a worker from its job. Exits with 10

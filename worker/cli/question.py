@@ -21,7 +21,7 @@ question = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_m
 
 @question.callback()
 def _group() -> None:
-    """Look at single questions, and let a conversation go on after one failed.
+    """Look at single questions, or let a conversation go on.
 
     Example: askrelay question show crm/acme evt-1
     """
@@ -29,7 +29,9 @@ def _group() -> None:
 
 @question.command()
 def show(
-    source: Annotated[str, typer.Argument(help="The event's source, exactly as the event has it.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="The event's source, exactly as the event has it.")
+    ],
     event_id: Annotated[str, typer.Argument(metavar="ID", help="The event's id.")],
     *,
     content: Annotated[
@@ -50,7 +52,7 @@ def show(
     with Reports(settings.database_url) as reports:
         found = reports.question(source, event_id)
     if found is None:
-        advice = "Look at how source and id are spelt, and in the rejected queue."
+        advice = "Look at how source and id are spelt, in the rejected queue, and whether a worker runs."
         typer.echo(f"askrelay: the ledger knows no question {event_id!r} of {source!r}\n  {advice}", err=True)
         raise typer.Exit(ExitCode.NOT_FOUND)
     if isinstance(found, ErasedReport):
@@ -72,10 +74,12 @@ def show(
 
 @question.command()
 def unblock(
-    source: Annotated[str, typer.Argument(help="The event's source, exactly as the event has it.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="The event's source, exactly as the event has it.")
+    ],
     event_id: Annotated[str, typer.Argument(metavar="ID", help="The event's id.")],
 ) -> None:
-    """Let the conversation of a failed question go on with the next one.
+    """Let the conversation of a failed question go on.
 
     With ASKRELAY_AFTER_FAILURE=block a conversation waits for this after a question of it failed. The failed
     question stays failed. Exits with 7 when the ledger does not know the question.

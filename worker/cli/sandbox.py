@@ -34,10 +34,11 @@ def sandbox(
         ),
     ] = None,
 ) -> None:
-    """Serve a faithful local CustomGPT and print its URL, to be set as CUSTOMGPT_API_URL.
+    """Serve a faithful local CustomGPT and print its URL.
 
-    It takes any key but 'wrong', knows project 123, and keeps everything in memory. What it was made to do
-    is at GET /_effects, how it behaves at /_switches, what goes wrong at /_faults.
+    Set the URL as CUSTOMGPT_API_URL. It takes any key but 'wrong', knows project 123, and keeps everything
+    in memory. What it was made to do is at GET /_effects, how it behaves at /_switches, what goes wrong at
+    /_faults.
 
     Example: askrelay sandbox --port 8899 --latency 0.05 --seed 1 --switch unknown_session=create
     """

@@ -33,7 +33,7 @@ schema = typer.Typer(cls=_Documents, invoke_without_command=True, add_completion
 
 @schema.callback()
 def _all(context: typer.Context) -> None:
-    """Print the schemas of the events, or check an event against them.
+    """Print the schemas of the events, or check an event.
 
     Without a name, one JSON object with the schema of every event.
 

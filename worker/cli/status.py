@@ -83,11 +83,11 @@ def rows_of(seen: Status) -> Iterator[tuple[str, str, str]]:
 
     yield "waiting", counted("waiting", ledger.waiting), "questions not posted yet"
     oldest = "-" if ledger.oldest_at is None else span_text(now - ledger.oldest_at)
-    yield "oldest", f"{oldest}{'+' if 'oldest' in ledger.at_least else ''}", "waiting for so long"
+    yield "oldest", f"{oldest}{'+' if 'oldest' in ledger.at_least else ''}", "how long the first has waited"
     yield "in flight", counted("in_flight", ledger.in_flight), "conversations in work now"
     yield "unknown", counted("unknown", ledger.unknown), "posts that are being read back"
     yield "held", counted("held", ledger.held), "for a person: were they posted?"
-    since = "" if ledger.finished_since is None else f", over {span_text(now - ledger.finished_since)}"
+    since = "" if ledger.finished_since is None else f", in the last {span_text(now - ledger.finished_since)}"
     latest = f"of the latest {ledger.finished:,} that finished{since}"
     yield "failed", counted("failed", sum(ledger.failed.values())), latest
     for code, count in ledger.failed.items():
