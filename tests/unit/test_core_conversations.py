@@ -247,11 +247,16 @@ async def test_a_renewed_conversation_never_adopts_the_one_that_is_gone(bench: B
     assert saved[3] == 0, "the new conversation's messages begin anew"
 
 
-async def test_a_question_refused_beside_a_sound_project_fails(bench: Bench) -> None:
-    bench.assistant.script("find_conversations", CredentialsRejected("find_conversations: 403"))
-    verdict = await bench.taken(NEW)
+async def test_a_creation_refused_again_and_again_beside_a_sound_project_fails(bench: Bench) -> None:
+    bench.assistant.script("create_conversation", CredentialsRejected("create_conversation: 403"))
+    verdict = await bench.taken(NEW, attempts=2)
     assert isinstance(verdict, Failed)
     assert verdict.code == "question_rejected"
+
+
+async def test_a_refused_listing_beside_a_sound_project_is_tried_again(bench: Bench) -> None:
+    bench.assistant.script("find_conversations", CredentialsRejected("find_conversations: 401"))
+    assert isinstance(await bench.taken(NEW, attempts=2), Retry)
 
 
 @given(st.text(min_size=1, max_size=200))

@@ -88,9 +88,16 @@ async def test_a_refusal_halts_when_a_plain_get_is_refused_too(bench: Bench, ref
 
 async def test_a_refusal_fails_the_question_when_a_plain_get_succeeds(bench: Bench) -> None:
     bench.assistant.script("post_question", CredentialsRejected("post_question: 403"))
-    verdict = await bench.finished()
+    verdict = await bench.finished(attempts=2)
     assert verdict == Failed("question_rejected", "post_question: 403")
     assert bench.reply_data["reason"] == "question_rejected"
+
+
+@pytest.mark.parametrize("attempts", [0, 1])
+async def test_a_refusal_while_the_key_is_being_mended_fails_nothing(bench: Bench, attempts: int) -> None:
+    bench.assistant.script("post_question", CredentialsRejected("post_question: 401"))
+    verdict = await bench.taken(attempts=attempts)
+    assert isinstance(verdict, Retry)
 
 
 @pytest.mark.parametrize("other", [Unreachable(), Throttled(pause_s=9), GateClosed("breaker", retry_in_s=3)])

@@ -130,6 +130,7 @@ async def _create(turn: Turn) -> None:
         # It may exist: the intent stays, and the listing will tell.
         raise
     except AssistantError:
+        turn.is_write_refused = True
         await turn.write(lambda: world.ledger.cancel_create(turn.claim.lease))
         raise
     world.points.reached(RecoveryPoint.CONVERSATION_CREATED)

@@ -27,6 +27,9 @@ RETRY_S = (1.0, 300.0)
 LOOK_LONGEST_S = 20.0
 #: s. Exhausted credits come back with a new month or a purchase: no need to ask often.
 CREDITS_PROBE_S = 900.0
+#: Attempts until a question is given up that the API refuses although it takes the key: one or two refusals
+#: may come from a key that was being mended.
+REFUSALS = 3
 #: s. A key or a project is mended by a person, who then wants to see it work.
 MEND_PROBE_S = 60.0
 
@@ -76,9 +79,9 @@ async def _refused(
         if isinstance(other, LeaseLost):
             raise
         return Halt(error.code, MEND_PROBE_S, keeps_intent=keeps_intent)
-    if keeps_intent:
-        # A read was refused: what became of the post is still to be found out.
-        return _again(turn, error, keeps_intent=True)
+    if keeps_intent or not turn.is_write_refused or turn.question.attempts + 1 < REFUSALS:
+        # The key may have been mended between the two calls, and a refused read says nothing of the question.
+        return _again(turn, error, keeps_intent=keeps_intent)
     return Failed(QuestionRejected.code, error.detail)
 
 

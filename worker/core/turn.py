@@ -98,6 +98,7 @@ async def _post(turn: Turn) -> Verdict:
     except AssistantError:
         # Every other failure of a write is definite: nothing was posted, so nothing is outstanding.
         turn.has_intent = False
+        turn.is_write_refused = True
         raise
     world.points.reached(RecoveryPoint.QUESTION_POSTED)
     if message.message_id <= intent.baseline_message_id:

@@ -86,6 +86,8 @@ class Turn:
     #: s spent in calls to the API, and waiting for the gate.
     assistant_s: float = 0.0
     gate_wait_s: float = 0.0
+    #: A creation or a post was refused, not a read.
+    is_write_refused: bool = False
     #: The post left later than the grace allows.
     is_late: bool = False
     #: The API answered something in this turn, which is news to the gate.
