@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.judge import Asked, Judgement, judge
 from tests.servers.rabbitmq import AmqpNames, RabbitMQ
@@ -130,11 +132,7 @@ class Fleet:
     def ask(self, questions: Sequence[Asked], *, repeats: int = 1) -> None:
         """Publish questions in order, each ``repeats`` times in a row."""
         self.asked += [question for question in questions if question not in self.asked]
-        with self.rabbitmq.connect() as connection:
-            channel = connection.channel()
-            # What is not confirmed may be lost with the channel: a busy broker was seen to drop the last of
-            # 400 events that way, and the test waited for questions that nobody had.
-            channel.confirm_delivery()
+        with self.publishing() as channel:
             for question in questions:
                 body = {
                     "specversion": "1.0",
@@ -146,8 +144,20 @@ class Fleet:
                 for _ in range(repeats):
                     self.publish_raw(channel, json.dumps(body).encode(), "application/cloudevents+json")
 
+    @contextlib.contextmanager
+    def publishing(self) -> Iterator[BlockingChannel]:
+        """Open a channel on which each publish waits for the broker's confirm.
+
+        What is not confirmed may be lost with the channel: a busy broker was seen to drop the last of 400
+        events that way, and one of eight, and the test waited for questions that nobody had.
+        """
+        with self.rabbitmq.connect() as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            yield channel
+
     def publish_raw(
-        self, channel: Any, body: bytes, content_type: str | None = None, **properties: Any
+        self, channel: BlockingChannel, body: bytes, content_type: str | None = None, **properties: Any
     ) -> None:
         """Publish any bytes under the key of questions."""
         channel.basic_publish(

@@ -132,8 +132,8 @@ class Stage:
 
     def publish_garbage(self) -> None:
         """Publish what is no event."""
-        with self.rabbitmq.connect() as connection:
-            self.fleet.publish_raw(connection.channel(), b"no event at all", "text/plain")
+        with self.fleet.publishing() as channel:
+            self.fleet.publish_raw(channel, b"no event at all", "text/plain")
 
     def start_worker(self, *, is_up: bool = True, **settings: str) -> subprocess.Popen[bytes]:
         """Start a worker that is well, and wait until it works unless told otherwise."""

@@ -119,8 +119,7 @@ def rejected(fleet: Fleet, count: int) -> list[tuple[Any, Any, bytes]]:
 
 def test_bad_events_are_put_aside_with_a_reason_and_the_good_among_them_are_answered(fleet: Fleet) -> None:
     good = [Asked(f"good-{n}", f"GOOD_{n % 5}", f"Good question {n}?") for n in range(len(REJECTED))]
-    with fleet.rabbitmq.connect() as connection:
-        channel = connection.channel()
+    with fleet.publishing() as channel:
         for number, (body, _) in enumerate(REJECTED.values()):
             headers = {"x-trace": number, "CC": ["elsewhere"], "custom": {"a": 1}}
             fleet.publish_raw(channel, body, STRUCTURED, headers=headers, message_id="")
@@ -139,8 +138,7 @@ def test_bad_events_are_put_aside_with_a_reason_and_the_good_among_them_are_answ
 
 
 def test_odd_questions_are_posted_as_they_are(fleet: Fleet) -> None:
-    with fleet.rabbitmq.connect() as connection:
-        channel = connection.channel()
+    with fleet.publishing() as channel:
         for event_id, (contact, question, metadata) in ANSWERED.items():
             body = as_json(event(event_id, contact_id=contact, question=question, metadata=metadata))
             fleet.publish_raw(channel, body, STRUCTURED)
@@ -163,8 +161,8 @@ def test_a_repeat_gets_the_same_reply_and_other_data_is_a_conflict(fleet: Fleet)
     fleet.ask([first], repeats=5)
     fleet.wait_for_replies(1)
     other = as_json({**event("same", contact_id="EXT_7", question="Other?"), "source": "crm/test"})
-    with fleet.rabbitmq.connect() as connection:
-        fleet.publish_raw(connection.channel(), other, STRUCTURED)
+    with fleet.publishing() as channel:
+        fleet.publish_raw(channel, other, STRUCTURED)
     ((_, properties, body),) = rejected(fleet, 1)
     assert (properties.headers["x-askrelay-reason"], body) == ("id_conflict", other)
     judgement = fleet.judge()
@@ -173,8 +171,7 @@ def test_a_repeat_gets_the_same_reply_and_other_data_is_a_conflict(fleet: Fleet)
 
 
 def test_bare_json_takes_its_identity_from_the_message(fleet: Fleet) -> None:
-    with fleet.rabbitmq.connect() as connection:
-        channel = connection.channel()
+    with fleet.publishing() as channel:
         body = as_json({"contact_id": "EXT_9", "question": "Bare?"})
         fleet.publish_raw(channel, body, "application/json", message_id="m-1", app_id="shop")
         fleet.publish_raw(channel, body, "application/json", message_id="m-1")

@@ -229,8 +229,8 @@ def test_metrics_hold_nothing_of_what_contacts_wrote(
             {"match": {"nth": 1}, "action": {"kind": "reply", "status": 400, "message": "canary"}}
         )
         fleet.ask([Asked(f"evt-{number}", f"canary-{number}", f"canary {number}") for number in range(5)])
-        with rabbitmq.connect() as connection:
-            fleet.publish_raw(connection.channel(), b'{"canary', None, message_id="canary-id")
+        with fleet.publishing() as channel:
+            fleet.publish_raw(channel, b'{"canary', None, message_id="canary-id")
         fleet.wait_for_replies(5)
         fleet.wait_until(
             lambda: 'askrelay_events_total{error_code="malformed_event",result="rejected"}' in samples(port),

@@ -262,9 +262,7 @@ def test_question_beyond_its_limit_or_its_time_fails_and_is_never_posted(start: 
     }
     fleet.start_worker(command=BRISK_WORKER)
     fleet.ask([*talkative, *others])
-    with fleet.rabbitmq.connect() as connection:
-        channel = connection.channel()
-        channel.confirm_delivery()
+    with fleet.publishing() as channel:
         fleet.publish_raw(channel, json.dumps(body).encode(), "application/cloudevents+json")
     fleet.asked.append(expired)
     next_ = question("next", "EXT_4")

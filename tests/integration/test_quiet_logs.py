@@ -73,8 +73,7 @@ def test_no_canary_comes_out_of_logs_details_or_headers(
             b'{"' + CANARY.encode() + b'": NaN}',
             CANARY.encode() * 6000,
         )
-        with fleet.rabbitmq.connect() as connection:
-            channel = connection.channel()
+        with fleet.publishing() as channel:
             for number in range(36):
                 fleet.publish_raw(channel, event(number), "application/cloudevents+json")
             for body in bad:
