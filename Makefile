@@ -51,7 +51,7 @@ chaos: servers $(STAMP) ## kill, pause and cut real processes (about 45 minutes)
 
 # Without addresses in it, so that everybody's own index serves. pip needs the hashes to refuse anything else.
 lock: ## refresh requirements.lock (needs uv)
-	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --group dev --extra traces --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock
 
 python:
