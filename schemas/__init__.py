@@ -24,14 +24,23 @@ from schemas.event_names import (
     MAX_EVENT_BYTES,
     MAX_EVENT_DEPTH,
     MAX_ID_BYTES,
+    PROGRESS,
     PROVIDER,
     REPLY_SOURCE,
     SPEC_VERSION,
     STRUCTURED_JSON,
 )
 from schemas.refusal import EventRefused, FieldProblem, RefusalReason
-from schemas.replies import AnsweredFields, FailedFields, ReplyFields, answered_event, failed_event
-from schemas.reply_ids import REPLY_NAMESPACE, reply_id
+from schemas.replies import (
+    AnsweredFields,
+    FailedFields,
+    ProgressFields,
+    ReplyFields,
+    answered_event,
+    failed_event,
+    progress_event,
+)
+from schemas.reply_ids import REPLY_NAMESPACE, progress_id, reply_id
 from schemas.reply_models import (
     AnsweredData,
     AnsweredEvent,
@@ -40,6 +49,8 @@ from schemas.reply_models import (
     FailedEvent,
     Fallback,
     Outcome,
+    ProgressData,
+    ProgressEvent,
 )
 from schemas.timestamps import epoch_of, timestamp_of
 from schemas.values import has_forbidden_characters
@@ -52,6 +63,7 @@ __all__ = [
     "MAX_EVENT_BYTES",
     "MAX_EVENT_DEPTH",
     "MAX_ID_BYTES",
+    "PROGRESS",
     "PROVIDER",
     "REPLY_NAMESPACE",
     "REPLY_SOURCE",
@@ -73,6 +85,9 @@ __all__ = [
     "FieldProblem",
     "Outcome",
     "OwnReply",
+    "ProgressData",
+    "ProgressEvent",
+    "ProgressFields",
     "RawEvent",
     "RefusalReason",
     "ReplyFields",
@@ -85,6 +100,8 @@ __all__ = [
     "has_forbidden_characters",
     "json_schema",
     "meaning_of",
+    "progress_event",
+    "progress_id",
     "reply_id",
     "timestamp_of",
 ]

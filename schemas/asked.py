@@ -7,7 +7,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.trace_context import MAX_TRACESTATE_CHARS, TRACEPARENT_PATTERN
-from schemas.values import ContactId, EventId, Lang, QuestionText, ThreadId, Timestamp
+from schemas.values import (
+    ContactId,
+    EventId,
+    Lang,
+    ModelName,
+    OptionText,
+    QuestionText,
+    ThreadId,
+    Timestamp,
+)
 
 #: Strict about types, so that a flag or a list never passes for text; unknown fields are ignored; an error
 #: never shows what was put in.
@@ -19,6 +28,38 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: field for key, field in value.items() if field is not None}
     return value
+
+
+class AskedOptions(BaseModel):
+    """How the agent is to answer this one question. Each needs the worker's leave: ASKRELAY_EVENT_OPTIONS."""
+
+    model_config = _READING
+    _nulls = model_validator(mode="before")(_without_nulls)
+
+    custom_persona: OptionText = Field(
+        default=None,
+        description="Who the agent is, in place of its own persona.",
+        examples=["A patient guide."],
+    )
+    chatbot_model: ModelName = Field(
+        default=None,
+        description="The model that answers, as the API names it; the plan decides which there are.",
+        examples=["gpt-4-1-mini"],
+    )
+    response_source: Literal["default", "own_content", "openai_content"] | None = Field(
+        default=None,
+        description="What the agent may answer from: its own content, or the model's knowledge too.",
+        examples=["own_content"],
+    )
+    custom_context: OptionText = Field(
+        default=None,
+        description="What the agent should know when it answers.",
+        examples=["The contact is on the premium plan."],
+    )
+
+    def given(self) -> dict[str, str]:
+        """Return those that are set, by name."""
+        return self.model_dump(exclude_none=True)
 
 
 class AskedData(BaseModel):
@@ -48,6 +89,11 @@ class AskedData(BaseModel):
         description="Language tag of the question, sent along with it. Null, absent or empty: the agent's "
         "default.",
         examples=["en"],
+    )
+    options: AskedOptions = Field(
+        default_factory=AskedOptions,
+        description="How to answer this question, where the worker's settings allow it; an event with an "
+        "option that they do not allow is rejected: it would be answered in another way than it asks for.",
     )
     metadata: Any = Field(
         default=None,

@@ -15,6 +15,7 @@ from schemas.bus_names import (
     ASKED_KEY,
     EVENTS_EXCHANGE,
     FAILED_KEY,
+    PROGRESS_KEY,
     QUESTION_QUEUE,
     QUESTION_QUEUE_ARGUMENTS,
     REJECTED_QUEUE,
@@ -83,6 +84,12 @@ def _channels() -> dict[str, Any]:
         ),
         "answered": _key(ANSWERED_KEY, "Where answers are published. Bind a queue of yours.", "answered"),
         "failed": _key(FAILED_KEY, "Where failures are published. Bind a queue of yours.", "failed"),
+        "progress": _key(
+            PROGRESS_KEY,
+            "Where answers are shown while they are written, if ASKRELAY_PROGRESS is on. Some may be lost, "
+            "and none comes after its question's reply.",
+            "progress",
+        ),
         "rejected": _queue(
             REJECTED_QUEUE,
             "Where events wait for a person that could not be taken in. Nothing expires here.",
@@ -129,6 +136,13 @@ def _operations() -> dict[str, Any]:
         "sendAnswer": _operation("send", "answered", "The question was answered.", "reply", sending),
         "sendFailure": _operation(
             "send", "failed", "The question ended without an answer.", "reply", sending
+        ),
+        "sendProgress": _operation(
+            "send",
+            "progress",
+            "An answer is being written.",
+            "reply",
+            {"deliveryMode": 1, "mandatory": False, "timestamp": True},
         ),
         "rejectEvent": _operation(
             "send", "rejected", "An event could not be taken in.", "rejected", {"deliveryMode": 2}

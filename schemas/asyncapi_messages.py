@@ -6,8 +6,8 @@ from typing import Any, Final, get_args
 
 from schemas.bus_names import DETAIL_HEADER, HEADER_PREFIXES, HEADERS_HEADER, REASON_HEADER
 from schemas.documents import json_schema
-from schemas.event_names import ANSWERED, ASKED, FAILED, REPLY_SOURCE, STRUCTURED_JSON
-from schemas.examples import ANSWERED_EXAMPLE, ASKED_EXAMPLE, FAILED_EXAMPLE
+from schemas.event_names import ANSWERED, ASKED, FAILED, PROGRESS, REPLY_SOURCE, STRUCTURED_JSON
+from schemas.examples import ANSWERED_EXAMPLE, ASKED_EXAMPLE, FAILED_EXAMPLE, PROGRESS_EXAMPLE
 from schemas.refusal import RefusalReason
 from schemas.trace_context import MAX_TRACESTATE_CHARS, TRACEPARENT_PATTERN
 
@@ -64,6 +64,9 @@ def messages() -> dict[str, Any]:
         ),
         "answered": _reply(ANSWERED, "AnsweredEvent", ANSWERED_EXAMPLE, "A question was answered."),
         "failed": _reply(FAILED, "FailedEvent", FAILED_EXAMPLE, "A question ended without an answer."),
+        "progress": _reply(
+            PROGRESS, "ProgressEvent", PROGRESS_EXAMPLE, "An answer is being written.", delivery_mode=1
+        ),
         "rejected": _rejected(),
     }
 
@@ -90,7 +93,9 @@ def _asked(
     }
 
 
-def _reply(kind: str, payload: str, example: dict[str, Any], summary: str) -> dict[str, Any]:
+def _reply(
+    kind: str, payload: str, example: dict[str, Any], summary: str, *, delivery_mode: int = 2
+) -> dict[str, Any]:
     return {
         "title": kind,
         "summary": summary,
@@ -103,12 +108,12 @@ def _reply(kind: str, payload: str, example: dict[str, Any], summary: str) -> di
         },
         "bindings": {"amqp": {"messageType": kind, "bindingVersion": "0.3.0"}},
         "x-amqp-properties": {
-            "message_id": "The reply's id.",
+            "message_id": "The reply's id." if delivery_mode == 2 else "The event's id.",
             "correlation_id": "The question's id.",
             "app_id": REPLY_SOURCE,
             "type": kind,
             "content_type": STRUCTURED_JSON,
-            "delivery_mode": "2",
+            "delivery_mode": str(delivery_mode),
             "timestamp": "When it was published.",
         },
         "examples": [

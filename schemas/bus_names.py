@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.event_names import ANSWERED, ASKED, FAILED
+from schemas.event_names import ANSWERED, ASKED, FAILED, PROGRESS
 
 #: A durable topic exchange, for questions and replies alike.
 EVENTS_EXCHANGE: Final = "crm.events"
@@ -15,6 +15,7 @@ EVENTS_EXCHANGE: Final = "crm.events"
 ASKED_KEY: Final = ASKED
 ANSWERED_KEY: Final = ANSWERED
 FAILED_KEY: Final = FAILED
+PROGRESS_KEY: Final = PROGRESS
 
 QUESTION_QUEUE: Final = "askrelay.questions"
 REJECTED_QUEUE: Final = "askrelay.rejected"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from schemas.asked import AskedEvent
 from schemas.envelope import Envelope, RawEvent, open_envelope
-from schemas.event_names import ANSWERED, FAILED, MAX_EVENT_BYTES, REPLY_SOURCE
+from schemas.event_names import ANSWERED, FAILED, MAX_EVENT_BYTES, PROGRESS, REPLY_SOURCE
 from schemas.refusal import EventRefused, FieldProblem, RefusalReason
 from schemas.timestamps import epoch_of
 from schemas.trace_context import trace_of
@@ -46,6 +46,8 @@ class AskedQuestion:
     expires_at: float | None
     traceparent: str | None
     tracestate: str | None
+    #: How to answer it: the options that are set, by name. Whether they are allowed is the worker's to say.
+    options: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def decode_event(raw: RawEvent, *, default_source: str = "crm") -> AskedQuestion
 
 def _is_own_reply(source: object, kind: object) -> bool:
     # A tuple, not a set: the type in a body may be a list, which has no hash.
-    return source == REPLY_SOURCE and kind in (ANSWERED, FAILED)
+    return source == REPLY_SOURCE and kind in (ANSWERED, FAILED, PROGRESS)
 
 
 def _check_encoding(encoding: object) -> None:
@@ -101,7 +103,7 @@ def _refusal(error: ValidationError, envelope: Envelope) -> EventRefused:
     details, problems = [], []
     for found in error.errors(include_url=False, include_input=False, include_context=False):
         place, kind = found["loc"], found["type"]
-        if kind == "literal_error":
+        if kind == "literal_error" and place[0] != "data":
             reasons.add("unsupported_event")
         else:
             reasons.add("invalid_question" if place[0] == "data" else "malformed_event")
@@ -128,6 +130,7 @@ def _asked_question(event: AskedEvent, raw: RawEvent) -> AskedQuestion:
         thread_id=data.thread_id,
         question=data.question,
         lang=data.lang,
+        options=data.options.given(),
         metadata=data.metadata,
         asked_at=event.time,
         expires_at=None if event.expirytime is None else epoch_of(event.expirytime),

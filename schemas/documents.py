@@ -8,14 +8,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from schemas.asked import AskedEvent
-from schemas.examples import ANSWERED_EXAMPLE, ASKED_EXAMPLE, FAILED_EXAMPLE
-from schemas.reply_models import AnsweredEvent, FailedEvent
+from schemas.examples import ANSWERED_EXAMPLE, ASKED_EXAMPLE, FAILED_EXAMPLE, PROGRESS_EXAMPLE
+from schemas.reply_models import AnsweredEvent, FailedEvent, ProgressEvent
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _EVENTS: Final[tuple[tuple[str, type[BaseModel], JsonSchemaMode, dict[str, Any]], ...]] = (
     ("asked", AskedEvent, "validation", ASKED_EXAMPLE),
     ("answered", AnsweredEvent, "serialization", ANSWERED_EXAMPLE),
     ("failed", FailedEvent, "serialization", FAILED_EXAMPLE),
+    ("progress", ProgressEvent, "serialization", PROGRESS_EXAMPLE),
 )
 
 
@@ -28,7 +29,7 @@ class _Untitled(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, dict[str, Any]]:
-    """Return the JSON Schema (2020-12) of each event by its short name: asked, answered, failed.
+    """Return the JSON Schema (2020-12) of each event by its short name: asked, answered, failed, progress.
 
     ``asked`` says what to publish, the others what to expect.
     """

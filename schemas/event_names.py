@@ -10,6 +10,7 @@ SPEC_VERSION: Final = "1.0"
 ASKED: Final = "contact.question.asked"
 ANSWERED: Final = "contact.question.answered"
 FAILED: Final = "contact.question.failed"
+PROGRESS: Final = "contact.question.progress"
 
 #: The ``source`` of every reply; also its AMQP ``app_id``.
 REPLY_SOURCE: Final = "askrelay"

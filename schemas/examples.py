@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from schemas.reply_ids import progress_id
+
 ASKED_EXAMPLE: Final[dict[str, Any]] = {
     "specversion": "1.0",
     "id": "evt-1",
@@ -76,5 +78,21 @@ FAILED_EXAMPLE: Final[dict[str, Any]] = {
         "detail": "The time by which an answer was of use passed before the question was posted.",
         "attempts": 0,
         "failed_at": "2026-11-20T21:00:00.000Z",
+    },
+}
+
+PROGRESS_EXAMPLE: Final[dict[str, Any]] = {
+    **_ENVELOPE,
+    "id": progress_id("crm/acme", "evt-1", 3),
+    "type": "contact.question.progress",
+    "time": "2026-11-20T20:00:02.000Z",
+    "data": {
+        **{
+            name: value
+            for name, value in _IDENTITY.items()
+            if name not in {"conversation_renewed", "asked_at"}
+        },
+        "sequence": 3,
+        "answer_so_far": "Our support hours are 9 to",
     },
 }

@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypedDict, Unpack
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from schemas.event_names import ANSWERED, FAILED, PROVIDER, REPLY_SOURCE, SPEC_VERSION
-from schemas.reply_models import AnsweredEvent, FailedEvent, Fallback, Outcome
+from schemas.event_names import ANSWERED, FAILED, PROGRESS, PROVIDER, REPLY_SOURCE, SPEC_VERSION
+from schemas.reply_ids import progress_id
+from schemas.reply_models import AnsweredEvent, FailedEvent, Fallback, Outcome, ProgressEvent
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -69,8 +70,25 @@ class FailedFields(ReplyFields):
     failed_at: str
 
 
+class ProgressFields(TypedDict):
+    """What a progress event is made from; reply_models says what each field means."""
+
+    question_id: str
+    question_source: str
+    contact_id: str
+    external_id: str
+    thread_id: str | None
+    metadata: Any
+    sequence: int
+    answer_so_far: str
+    time: str
+    traceparent: str | None
+    tracestate: str | None
+
+
 _ANSWERED: TypeAdapter[AnsweredEvent] = TypeAdapter(AnsweredEvent)
 _FAILED: TypeAdapter[FailedEvent] = TypeAdapter(FailedEvent)
+_PROGRESS: TypeAdapter[ProgressEvent] = TypeAdapter(ProgressEvent)
 
 
 def answered_event(**fields: Unpack[AnsweredFields]) -> bytes:
@@ -92,6 +110,15 @@ def failed_event(**fields: Unpack[FailedFields]) -> bytes:
     Raises ValueError when a field does not fit FailedEvent, naming it and not its value.
     """
     return _written(_FAILED, FAILED, fields["failed_at"], {**fields})
+
+
+def progress_event(**fields: Unpack[ProgressFields]) -> bytes:
+    """Return an event with an answer that is still being written, as UTF-8 JSON of a structured CloudEvent.
+
+    Raises ValueError when a field does not fit ProgressEvent, naming it and not its value.
+    """
+    event_id = progress_id(fields["question_source"], fields["question_id"], fields["sequence"])
+    return _written(_PROGRESS, PROGRESS, fields["time"], {**fields, "reply_id": event_id})
 
 
 def _written(adapter: TypeAdapter[Any], kind: str, time: str, data: dict[str, Any]) -> bytes:

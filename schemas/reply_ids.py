@@ -24,3 +24,8 @@ def reply_id(source: str, event_id: str, redrive: int = 0) -> str:
         raise ValueError("Bug: a redrive is counted from 1")
     parts = [source, event_id, redrive] if redrive else [source, event_id]
     return str(uuid5(REPLY_NAMESPACE, _encode(parts)))
+
+
+def progress_id(source: str, event_id: str, sequence: int) -> str:
+    """Return the event id of a progress event: of the array ``["source","id","progress",n]``, n from 1."""
+    return str(uuid5(REPLY_NAMESPACE, _encode([source, event_id, "progress", sequence])))

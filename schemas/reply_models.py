@@ -166,7 +166,8 @@ class _ReplyEvent(BaseModel):
     traceparent: str | None = Field(
         default=None,
         exclude_if=_is_none,
-        description="W3C trace context of the question; absent when it had none.",
+        description="W3C trace context: the question's own, or of the worker's span in the same trace where"
+        " traces are on; absent when there is none.",
         json_schema_extra={"pattern": TRACEPARENT_PATTERN},
     )
     tracestate: str | None = Field(
@@ -188,3 +189,33 @@ class FailedEvent(_ReplyEvent):
 
     type: Literal["contact.question.failed"] = Field(description="What happened.")
     data: FailedData
+
+
+class ProgressData(_QuestionIdentity):
+    """An answer that is still being written. The reply that follows decides; this may be lost."""
+
+    metadata: Any = Field(description="The event's metadata.", examples=[{"ticket": "T-9"}])
+    provider: Literal["customgpt"] = Field(description="Who answers.")
+    sequence: int = Field(
+        ge=1,
+        description="1 for the first of this question, and one more for each after it. Show only what has a "
+        "higher number than what is shown.",
+        examples=[3],
+    )
+    answer_so_far: str = Field(
+        description="All of the answer that is there yet, not only what is new: one that is lost costs "
+        "nothing.",
+        examples=["Our support hours are 9 to"],
+    )
+
+
+class ProgressEvent(_ReplyEvent):
+    """An answer is being written: for a window that shows it as it comes."""
+
+    id: str = Field(
+        description="UUIDv5 of the question's source and id, ``progress`` and the sequence number.",
+        examples=["b7a8ad3c-5f0a-5a2b-9f0e-0d7f6f5c1a11"],
+        json_schema_extra={"format": "uuid"},
+    )
+    type: Literal["contact.question.progress"] = Field(description="What happened.")
+    data: ProgressData

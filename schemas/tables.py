@@ -34,7 +34,7 @@ def _rows(described: dict[str, Any], root: dict[str, Any], prefix: str = "") -> 
         place = prefix + name
         inner, mark = _object_in(rule, root)
         if inner is None or mark:
-            is_required = "yes" if name in described["required"] else "no"
+            is_required = "yes" if name in described.get("required", ()) else "no"
             meaning = re.sub(r"``(.*?)``", r"`\1`", rule["description"])
             yield f"`{place}`", "list" if mark else _value(rule), is_required, meaning
         if inner is not None:

@@ -27,6 +27,10 @@ _HAS_FORBIDDEN = re.compile(f"[{_CONTROL}{_BIDI}\ud800-\udfff]")
 LANG_PATTERN = r"^(?=.{2,35}$)[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*$"
 _LANG = re.compile(LANG_PATTERN.removesuffix("$").removeprefix("^"))
 
+#: The name of an agent's model: gpt-4-1-mini, claude-3.5-sonnet. Not a list, which changes every few months.
+MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}$"
+_MODEL_NAME = re.compile(MODEL_NAME_PATTERN.removesuffix("$").removeprefix("^"))
+
 
 def has_forbidden_characters(text: str) -> bool:
     """Tell whether the text has control, surrogate or bidirectional-format characters."""
@@ -69,6 +73,12 @@ def _question(value: str) -> str:
 def _lang(value: str) -> str:
     if not _LANG.fullmatch(value):
         raise PydanticCustomError(OWN_PROBLEM, "is not a language tag")
+    return value
+
+
+def _model_name(value: str) -> str:
+    if not _MODEL_NAME.fullmatch(value):
+        raise PydanticCustomError(OWN_PROBLEM, "is not a model's name")
     return value
 
 
@@ -120,6 +130,21 @@ Lang = Annotated[
         {
             "anyOf": [{"type": "string", "pattern": LANG_PATTERN}, {"const": ""}, {"type": "null"}],
         }
+    ),
+]
+
+#: Text that goes along with a question; empty is as good as absent.
+OptionText = Annotated[
+    Annotated[str, AfterValidator(_question)] | None,
+    BeforeValidator(_empty_is_unset),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": r"^$|\S"}, {"type": "null"}]}),
+]
+
+ModelName = Annotated[
+    Annotated[str, AfterValidator(_model_name)] | None,
+    BeforeValidator(_empty_is_unset),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": MODEL_NAME_PATTERN}, {"const": ""}, {"type": "null"}]}
     ),
 ]
 

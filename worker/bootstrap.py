@@ -12,12 +12,17 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from importlib import metadata
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from worker.adapters.clock import SystemClock
 from worker.adapters.customgpt import CustomGpt, CustomGptConfig
 from worker.adapters.doorbell import Doorbell
 from worker.adapters.health import Condition, serve_health
+from worker.adapters.inkeep import Inkeep
+from worker.adapters.inkeep.client import REQUESTS_PER_COPY, WITHIN_S
 from worker.adapters.ledger import (
     GateChange,
     Identity,
@@ -31,21 +36,31 @@ from worker.adapters.ledger import (
 from worker.adapters.ledger.figures import FigureReader, FreshFigures
 from worker.adapters.logs import ContactHash, configure_logging
 from worker.adapters.metrics import MeteredAssistant, MeteredBell, ProcessMeters
-from worker.adapters.metrics.catalogue import TURNS_UNDER_WAY
+from worker.adapters.metrics.catalogue import PACE_LIMIT, TURNS_UNDER_WAY
 from worker.adapters.rabbitmq import BusConfig, RabbitmqBus
 from worker.adapters.recovery_points import NoRecoveryPoints
-from worker.core.errors import LedgerUnavailable
-from worker.core.gate import PROBED, Pace
+from worker.core.errors import LedgerUnavailable, SettingsError
+from worker.core.gate import PROBED
 from worker.core.healing import Healer
 from worker.core.meters import Meters
+from worker.core.mirroring import Mirror
+from worker.core.model import MessageOptions
+from worker.core.pace import Pace
 from worker.core.ports import Assistant, Bell, Bus, Log, RecoveryPoints
+from worker.core.traces import NoTracer, Tracer
 from worker.core.world import Rules, World
 from worker.runtime.intake import Intake, IntakeRules
+from worker.runtime.mirroring import Mirroring
 from worker.runtime.process import Process
 from worker.runtime.relay import Relay
 from worker.runtime.sweeper import Sweeper
 from worker.runtime.turns import Turns
 from worker.settings import Settings, make_state_folder
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from worker.adapters.traces import BusFacts, Traces
 
 #: s. Pauses between tries to reach the ledger at the start.
 LEDGER_PAUSES_S = (0.5, 10.0)
@@ -68,10 +83,12 @@ async def run_worker(
     points: RecoveryPoints | None = None,
     is_after_restore: bool = False,
     user_timeout_s: float = USER_TIMEOUT_S,
+    span_exporter: SpanExporter | None = None,
 ) -> None:
     """Run one worker until SIGTERM or SIGINT.
 
     ``bus`` and ``bell`` replace RabbitMQ, and ``user_timeout_s`` is shorter over loopback, for the demo.
+    ``span_exporter`` takes the traces in place of the collector that the settings name.
     """
     worker_id = new_worker_id()
     log = configure_logging(
@@ -96,17 +113,28 @@ async def run_worker(
     # Before the ledger is there: a worker that waits for it is alive.
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(health)
+        traces = _traces(settings, worker_id, log, span_exporter)
+        if traces is not None:
+            stack.push_async_callback(traces.close)
         identity = await _prepare_ledger(settings, log, stop)
         if identity is None:
             return
         bus = bus or RabbitmqBus(bus_config(settings, name=worker_id), log=condition.listening(log))
+        tracer: Tracer = NoTracer()
+        if traces is not None:
+            tracer, bus = traces.tracer, traces.traced(bus, _bus_facts(settings))
         bell = bell or _doorbell(settings, identity, log, meters)
         ledger = make_ledger(
             settings, worker_id, log, on_state=condition.ledger_is, on_batch=meters.committed
         )
         figures = _figures(settings, stack)
         api = api_config(settings, user_timeout_s=user_timeout_s)
-        assistant = CustomGpt(api, key=settings.key_source(), log=log)
+        assistant = CustomGpt(
+            api, key=settings.key_source(), log=log, on_exchange=meters.api_answered, tracer=tracer
+        )
+        mirror = None
+        if settings.mirror is not None:
+            mirror = await stack.enter_async_context(inkeep(settings))
         process = make_process(
             settings,
             bus=bus,
@@ -119,10 +147,13 @@ async def run_worker(
             contact_hash=contact_hash(settings, identity),
             log=log,
             meters=meters,
+            tracer=tracer,
+            mirror=mirror,
         )
         ledger.start()
         await assistant.start()
         condition.watch(process.vitals.stuck, figures.get)
+        meters.watch(PACE_LIMIT, lambda: {(): float(settings.requests_per_minute or "inf")})
         meters.watch(TURNS_UNDER_WAY, lambda: {(): process.turns.under_way})
         log(
             "worker.started",
@@ -150,6 +181,8 @@ def make_process(
     contact_hash: Callable[[str], str],
     log: Log,
     meters: Meters,
+    tracer: Tracer | None = None,
+    mirror: Mirror | None = None,
     is_after_restore: bool = False,
     user_timeout_s: float = USER_TIMEOUT_S,
 ) -> Process:
@@ -167,6 +200,16 @@ def make_process(
         project_of=lambda _route: settings.customgpt_project_id,
         publish=relay.publish,
     )
+    turns = Turns(
+        world,
+        bell,
+        log,
+        settings.concurrency,
+        contact_hash,
+        meters,
+        tracer or NoTracer(),
+        tell=bus.tell if settings.progress else None,
+    )
     intake = Intake(
         bus=bus,
         ledger=ledger,
@@ -175,13 +218,16 @@ def make_process(
         randomness=randomness,
         points=points,
         log=log,
-        rules=IntakeRules(settings.default_source, settings.answer_within_s),
+        rules=IntakeRules(settings.default_source, settings.answer_within_s, settings.allowed_event_options),
         on_repeat=relay.look,
+        on_accepted=turns.look,
         meters=meters,
     )
-    turns = Turns(world, bell, log, settings.concurrency, contact_hash, meters)
     sweeper = Sweeper(ledger, Healer(ledger, assistant, log, points), bell, clock, randomness, log)
-    return Process(bus, bell, intake, turns, relay, sweeper, clock, log, settings.grace_s)
+    mirroring = None
+    if mirror is not None:
+        mirroring = Mirroring(ledger, mirror, clock, randomness, log, meters)
+    return Process(bus, bell, intake, turns, relay, sweeper, clock, log, settings.grace_s, mirroring)
 
 
 def rules_of(
@@ -198,6 +244,13 @@ def rules_of(
         on_unknown=settings.on_unknown,
         is_after_restore=is_after_restore,
         user_timeout_s=user_timeout_s,
+        lang=settings.lang,
+        options=MessageOptions(
+            custom_persona=settings.custom_persona,
+            chatbot_model=settings.chatbot_model,
+            response_source=settings.response_source,
+            custom_context=settings.custom_context,
+        ),
     )
 
 
@@ -226,7 +279,12 @@ def make_ledger(
             return
         log("gate.closed", reason=change.reason, retry_in_s=round(change.for_s, 1))
         if change.reason in PROBED - {"breaker"}:
-            log("agent.unavailable", error_code=change.reason, retry_in_s=round(change.for_s, 1))
+            log(
+                "agent.unavailable",
+                error_code=change.reason,
+                project_id=settings.customgpt_project_id,
+                retry_in_s=round(change.for_s, 1),
+            )
 
     return open_ledger(
         LedgerConfig(
@@ -243,6 +301,9 @@ def make_ledger(
             heal_after_s=settings.send_grace_s + settings.request_timeout_s + settings.list_lag_s,
             contact_daily_limit=settings.contact_daily_limit,
             blocks_on_failure=settings.after_failure == "block",
+            mirrors=settings.mirror is not None,
+            # Longer than all requests of a copy: two lists of one conversation must not overtake each other.
+            mirror_lease_s=settings.lease_s + REQUESTS_PER_COPY * min(WITHIN_S, settings.request_timeout_s),
         ),
         on_state=tell_state,
         on_gate_change=on_gate_change,
@@ -261,6 +322,7 @@ def bus_config(settings: Settings, *, name: str) -> BusConfig:
         asked_key=settings.asked_key,
         answered_key=settings.answered_key,
         failed_key=settings.failed_key,
+        progress_key=settings.progress_key,
         declare=settings.declare,
         connection_name=f"askrelay {name}",
     )
@@ -274,7 +336,16 @@ def api_config(settings: Settings, *, user_timeout_s: float = USER_TIMEOUT_S) ->
         user_timeout_s=user_timeout_s,
         proxy_url=settings.https_proxy,
         no_proxy=settings.no_proxy or "",
+        is_streaming=settings.stream,
     )
+
+
+def inkeep(settings: Settings) -> Inkeep:
+    """Wire the client of Inkeep's Analytics API; SettingsError when there is no key for it."""
+    if settings.inkeep_api_key is None:
+        raise SettingsError("INKEEP_API_KEY is not set: it takes the key of an API integration")
+    config = replace(api_config(settings), api_url=settings.inkeep_api_url, is_streaming=False)
+    return Inkeep(config, key=settings.inkeep_key_source())
 
 
 def contact_hash(settings: Settings, identity: Identity) -> ContactHash:
@@ -293,6 +364,41 @@ def _doorbell(settings: Settings, identity: Identity, log: Log, meters: ProcessM
     )
     meters.watch_lost_doorbells(lambda: bell.rings_lost)
     return bell
+
+
+def _traces(settings: Settings, worker_id: str, log: Log, exporter: SpanExporter | None) -> Traces | None:
+    """Wire the traces, if there are to be any; SettingsError when OpenTelemetry refuses its variables."""
+    if exporter is None and settings.traces_url is None:
+        return None
+    from worker.adapters.traces import Traces, otlp_exporter  # noqa: PLC0415 (an extra that may be missing)
+
+    try:
+        return Traces(
+            exporter or otlp_exporter(settings.traces_url or ""),
+            version=metadata.version("askrelay"),
+            worker_id=worker_id,
+            log=log,
+        )
+    except (ValueError, OSError) as error:
+        # What it reads by itself: sizes of queues, time-outs, files of certificates.
+        problem = f"OpenTelemetry refuses an OTEL_ variable that it reads by itself: {error}"
+    raise SettingsError(problem)
+
+
+def _bus_facts(settings: Settings) -> BusFacts:
+    """Return what the spans tell of the bus."""
+    from worker.adapters.traces import BusFacts  # noqa: PLC0415 (an extra that may be missing)
+
+    broker = urlsplit(settings.rabbitmq_url)
+    return BusFacts(
+        address=broker.hostname or "",
+        port=broker.port or (5671 if broker.scheme == "amqps" else 5672),
+        exchange=settings.events_exchange,
+        question_queue=settings.question_queue,
+        asked_key=settings.asked_key,
+        reply_keys={"answered": settings.answered_key, "failed": settings.failed_key},
+        default_source=settings.default_source,
+    )
 
 
 def _figures(settings: Settings, stack: AsyncExitStack) -> FreshFigures:

@@ -1,150 +1,151 @@
-"""``make bench``: what one worker costs and does, with everything on, on real parts.
+"""``make bench``: the worker with everything on beside what people would write instead, on real parts.
 
-CPU is the kernel's account of the worker's whole process tree, between a tenth and nine tenths of the run, so
-that the start is not counted. Figures of a shared machine are noisy: compare them within one table.
+Runs are interleaved, and ratios are of runs of one repetition: a machine that slows down slows all of them.
+Raw runs go to build/bench/, the tables to the screen. docs/explanation/performance.md says how to read them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import tempfile
+import platform
+import random
+import re
+import shlex
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from tests.fleet import Fleet, generated
-from tests.servers.postgres import Postgres
-from tests.servers.processes import descendants
-from tests.servers.rabbitmq import RabbitMQ
-from tests.servers.reaper import Reaper
+from tests.bench import contenders, kernel, measure, regimes
+from tests.bench.check import check
+from tests.bench.contenders import PEERS, PEERS_BIN, ROOT, Contender
+from tests.bench.page import with_figures
+from tests.bench.plot import plot
+from tests.bench.regimes import DOORBELL_RATES, DOORBELL_RATES_QUICK, Regime, doorbell_regime
+from tests.bench.stage import Stage
+from tests.bench.tables import as_tables
 
-#: One new contact in four questions.
-EACH = 4
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Regime:
-    """How slow the API is, how many turns may be in flight, and how many questions are asked."""
-
-    latency_s: float
-    concurrency: int
-    questions: int
+#: Contacts that have a conversation before a run begins.
+KNOWN, KNOWN_QUICK = 5000, 2000
+#: What ``--publish`` writes.
+PLOT, PAGE = ROOT / "docs" / "bench.svg", ROOT / "docs" / "explanation" / "performance.md"
+#: Columns of the widest table.
+WIDTH = 150
 
 
-REGIMES = (Regime(0, 64, 8000), Regime(0.05, 256, 8000), Regime(3, 1000, 6000))
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What one run came to."""
-
-    per_s: float
-    cpu_ms: float
-    peak_mb: float
-
-
-def main() -> None:
-    """Run every regime on both databases and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the questions, once")
-    arguments = parser.parse_args()
+def main() -> int:
+    """Do what the command line asks and return the exit code."""
+    options = _options()
     console = Console()
-    table = Table("API", "ledger", "in flight", "questions/s", "CPU ms/question", "peak MB", "runs")
-    repeats = 1 if arguments.quick else arguments.repeats
-    with servers() as (rabbitmq, postgres):
-        runs: dict[tuple[Regime, str], list[Figures]] = {}
-        # Interleaved: a machine that slows down slows all of them.
-        for _ in range(repeats):
-            for regime in REGIMES:
-                for kind in ("sqlite", "postgresql"):
-                    count = regime.questions // 10 if arguments.quick else regime.questions
-                    console.print(f"{regime.latency_s * 1000:g} ms, {kind}, {count} questions ...")
-                    figures = measure(rabbitmq, postgres, regime, kind, count)
-                    runs.setdefault((regime, kind), []).append(figures)
-    for (regime, kind), found in runs.items():
-        cpu = [figures.cpu_ms for figures in found]
-        table.add_row(
-            f"{regime.latency_s * 1000:g} ms",
-            kind,
-            str(regime.concurrency),
-            f"{median(figures.per_s for figures in found):.0f}",
-            f"{median(cpu):.2f} ({min(cpu):.2f}-{max(cpu):.2f})",
-            f"{median(figures.peak_mb for figures in found):.0f}",
-            str(len(found)),
-        )
-    console.print(table)
+    if not console.is_terminal:
+        # A log has no width, and rich's guess would break every cell.
+        console = Console(width=WIDTH)
+    if options.report is not None:
+        return _report(console, json.loads(options.report.read_text()), options)
+    who = contenders.chosen(options.only)
+    under = regimes.chosen(options.regimes, is_quick=options.quick)
+    if not all(each.is_ours for each in who) and not PEERS_BIN.exists():
+        console.print("The peers are not installed: run `make bench`, or once `make .venv-bench/.ready`.")
+        return 2
+    known = KNOWN_QUICK if options.quick or options.check else KNOWN
+    with Stage(known=known, contenders=who) as stage:
+        if options.check:
+            return check(console, stage, who)
+        record = {"machine": _machine(stage), "quick": options.quick, "runs": []}
+        out = options.out or ROOT / "build" / "bench" / time.strftime("%Y%m%d-%H%M%S.json")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        profiled = [replace(each, under=tuple(shlex.split(options.under))) for each in who]
+        for run in _plan(profiled, under, options):
+            found = _one(console, stage, *run)
+            record["runs"].append(found)
+            # After each, so that a run that is interrupted leaves what it has.
+            out.write_text(json.dumps(record, indent=1) + "\n")
+    console.print(f"raw runs: {out}")
+    return _report(console, record, options)
 
 
-@contextmanager
-def servers() -> Iterator[tuple[RabbitMQ, Postgres]]:
-    """Start a private broker and database."""
-    with (
-        closing(Reaper()) as reaper,
-        closing(RabbitMQ(reaper)) as rabbitmq,
-        closing(Postgres(reaper)) as postgres,
-    ):
-        rabbitmq.start()
-        postgres.start()
-        yield rabbitmq, postgres
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="short runs, one repetition: under 3 minutes")
+    parser.add_argument("--reps", type=int, help="repetitions (3; quick: 1)")
+    parser.add_argument("--only", default="", help="contenders by a part of their name: sqlite,aio-pika")
+    parser.add_argument(
+        "--regimes", default="", help="0, 50, 3000, latency, start, doorbells; several with commas"
+    )
+    parser.add_argument("--seconds", type=float, help="how long a backlog should last")
+    parser.add_argument("--check", action="store_true", help="only see that every contender answers")
+    parser.add_argument(
+        "--under", default="", help="run contenders under this, a profiler: 'py-spy record -o a.svg --'"
+    )
+    parser.add_argument("--out", type=Path, help="where the raw runs go (build/bench/<time>.json)")
+    parser.add_argument("--report", type=Path, help="print the tables of an earlier run, measure nothing")
+    parser.add_argument("--publish", action="store_true", help="write tables and plot into the docs")
+    parser.add_argument("--plot", type=Path, help="write the plot (SVG) there")
+    return parser.parse_args()
 
 
-def measure(rabbitmq: RabbitMQ, postgres: Postgres, regime: Regime, kind: str, count: int) -> Figures:
-    """Ask so many questions of one worker and measure it in the middle of the run."""
-    settings = {
-        "ASKRELAY_CONCURRENCY": str(regime.concurrency),
-        "ASKRELAY_LEASE_S": "30",
-        "ASKRELAY_REQUEST_TIMEOUT_S": "60",
-        "ASKRELAY_SETTLE_S": "120",
+def _plan(
+    who: list[Contender], under: list[Regime], options: argparse.Namespace
+) -> list[tuple[Contender, Regime, int]]:
+    """Return the runs in their order: all contenders of a regime together, shuffled, again and again."""
+    if options.seconds:
+        under = [replace(regime, backlog_s=options.seconds) for regime in under]
+    plan = []
+    for repetition in range(options.reps or (1 if options.quick else 3)):
+        for regime in under:
+            # By repetition, so that nobody always runs after the same one.
+            order = random.Random(repetition).sample(who, len(who))
+            plan += [(contender, regime, repetition) for contender in order]
+    if not options.regimes or "doorbells" in options.regimes:
+        rates = [
+            doorbell_regime(rate, is_quick=options.quick)
+            for rate in (DOORBELL_RATES_QUICK if options.quick else DOORBELL_RATES)
+        ]
+        plan += [(who[0], regime, 0) for regime in rates if who[0].is_ours]
+    return plan
+
+
+def _one(
+    console: Console, stage: Stage, contender: Contender, regime: Regime, repetition: int
+) -> dict[str, Any]:
+    name = f"{regime.name}-{repetition}".replace(" ", "-").replace("/", "-")
+    found = measure.run(stage, contender, regime, name=name)
+    shown = ("per_s", "cpu_ms", "broker_ms", "database_ms", "peak_mb", "added_p50_ms", "added_p99_ms")
+    words = [f"{key} {found[key]:.2f}" for key in (*shown, "start_s", "foreign_cores") if found.get(key)]
+    console.print(f"{repetition} {regime.name:16}{contender.name:30}{'  '.join(words)}", soft_wrap=True)
+    return {"repetition": repetition, "is_ours": contender.is_ours, **found}
+
+
+def _report(console: Console, record: dict[str, Any], options: argparse.Namespace) -> int:
+    if options.plot is not None:
+        options.plot.write_text(plot(record["runs"]))
+    if options.publish:
+        PLOT.write_text(plot(record["runs"]))
+        PAGE.write_text(with_figures(PAGE.read_text(), record))
+    for table in as_tables(record["runs"]):
+        console.print(table)
+    return 0
+
+
+def _machine(stage: Stage) -> dict[str, Any]:
+    """Say on what the figures were found, as far as it matters to them."""
+    return {
+        "day": time.strftime("%Y-%m-%d"),
+        "cores": os.cpu_count(),
+        "processor": kernel.processor(),
+        "python": platform.python_version(),
+        **stage.versions(),
+        "peers": dict(
+            re.findall(r"^([a-z0-9-]+)==([^ ;]+)", (PEERS / "requirements.lock").read_text(), re.MULTILINE)
+        ),
+        "load_before": os.getloadavg()[0],
     }
-    names = rabbitmq.names()
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/ledger.db" if kind == "sqlite" else postgres.new_database()
-        with Fleet(
-            rabbitmq=rabbitmq,
-            names=names,
-            database_url=url,
-            folder=Path(folder),
-            latency_s=regime.latency_s,
-            settings=settings,
-        ) as fleet:
-            fleet.ask(generated(contacts=count // EACH, each=EACH))
-            worker = fleet.start_worker()
-            fleet.wait_until(lambda: fleet.posts() >= count // 10, "a tenth", within_s=600)
-            began, cpu, posts = time.monotonic(), cpu_s(worker.pid), fleet.posts()
-            fleet.wait_until(lambda: fleet.posts() >= count * 9 // 10, "nine tenths", within_s=600)
-            seconds, cpu, done = time.monotonic() - began, cpu_s(worker.pid) - cpu, fleet.posts() - posts
-            peak = peak_mb(worker.pid)
-            fleet.wait_for_replies(count, within_s=600)
-            broken = fleet.judge().broken()
-    assert not broken, broken
-    rabbitmq.remove(names)
-    return Figures(done / seconds, cpu / done * 1000, peak)
 
 
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process and its descendants have used."""
-    total = 0.0
-    for each in (pid, *descendants(pid)):
-        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / TICKS
-    return total
-
-
-def peak_mb(pid: int) -> float:
-    """Return the most memory a process ever had resident."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError("no VmHWM")
-
-
-main()
+if __name__ == "__main__":
+    sys.exit(main())

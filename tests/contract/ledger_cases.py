@@ -17,7 +17,6 @@ from sqlalchemy.pool import NullPool
 
 from worker.adapters.ledger import LedgerConfig, SqlLedger, open_ledger
 from worker.adapters.ledger.tables import gates, metadata
-from worker.core.gate import BUCKET_S, Pace
 from worker.core.model import (
     AcceptedQuestion,
     Answered,
@@ -29,6 +28,7 @@ from worker.core.model import (
     ReplyKind,
     Verdict,
 )
+from worker.core.pace import BUCKET_S, Pace
 
 NO_PACE = Pace(requests_per_minute=0, requests_at_once=0)
 LEASE_S = 30.0

@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from tests.contract.ledger_cases import CONFIG, address
 from tests.contract.ledger_model import CLAIMED
-from worker.adapters.ledger.database import Database, Transaction
+from worker.adapters.ledger.database import Database
 from worker.adapters.ledger.ledger import make_handlers
 from worker.adapters.ledger.tables import metadata
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LedgerError
 
 #: Epoch seconds. Later than the start of any database server, before which no lease counts as expired.
@@ -28,18 +29,23 @@ class RewrittenTransaction(Transaction):
 
     rewrites: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, statement: sa.TextClause, **parameters: Any) -> sa.CursorResult[Any]:
+    def run(self, statement: sa.TextClause, **parameters: Any) -> int:
         """Execute a statement as it was rewritten."""
-        if self.rewrites:
-            text = statement.text
-            for right, wrong in self.rewrites.items():
-                text = text.replace(right, wrong)
-            statement = sa.text(text)
-        return self.connection.execute(statement, parameters)
+        return Transaction.run(self, self._rewritten(statement), **parameters)
 
     def rows(self, statement: sa.TextClause, **parameters: Any) -> list[Mapping[str, Any]]:
         """Execute a statement as it was rewritten and return its rows."""
-        return [dict(row) for row in self.run(statement, **parameters).mappings()]
+        return [dict(row) for row in Transaction.rows(self, self._rewritten(statement), **parameters)]
+
+    def scalar(self, statement: sa.TextClause, **parameters: Any) -> Any:
+        """Execute a statement as it was rewritten and return its value."""
+        return Transaction.scalar(self, self._rewritten(statement), **parameters)
+
+    def _rewritten(self, statement: sa.TextClause) -> sa.TextClause:
+        text = statement.text
+        for right, wrong in self.rewrites.items():
+            text = text.replace(right, wrong)
+        return sa.text(text) if self.rewrites else statement
 
 
 class DirectLedger:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 
+from tests.servers_http.cutting import WHOLE_BYTES, CuttingApi
 from worker.adapters.customgpt import CustomGpt, CustomGptConfig
 from worker.core.errors import (
     ConversationGone,
@@ -218,3 +220,108 @@ async def test_cut_connection_leaves_a_post_unknown_whether_or_not_it_was_stored
         await post(api, session_id, "q")
     listing = await api.list_messages(PROJECT, session_id, above=0)
     assert len(listing.messages) == stored
+
+
+@pytest.fixture
+async def streaming(sandbox: SandboxProcess) -> AsyncIterator[CustomGpt]:
+    config = CustomGptConfig(api_url=sandbox.url, is_streaming=True)
+    async with CustomGpt(config, key=lambda: "1|any", log=lambda *_, **__: None) as api:
+        yield api
+
+
+async def streamed(api: CustomGpt, session_id: str) -> tuple[list[str], RemoteMessage | None, str]:
+    """Post a question, and return what was told of it: accepted or not, the message, the error's detail."""
+    told: list[str] = []
+
+    async def accepted() -> None:
+        told.append("accepted")
+
+    try:
+        message = await api.post_question(
+            PROJECT,
+            session_id,
+            text="Streamed?",
+            external_id="C 1/é",
+            lang="en",
+            traceparent=None,
+            connect_within_s=CONNECT_S,
+            on_accepted=accepted,
+        )
+    except OutcomeUnknown as error:
+        return told, None, error.detail
+    return told, message, ""
+
+
+@pytest.mark.parametrize("event_lines", [True, False])
+async def test_a_streamed_message_read_by_its_id_is_the_unstreamed_one(
+    sandbox: SandboxProcess, api: CustomGpt, streaming: CustomGpt, event_lines: bool
+) -> None:
+    sandbox.set_switches(stream_event_lines=event_lines)
+    session_id = await created(api, "stream")
+    told, end, _ = await streamed(streaming, session_id)
+    assert end is not None
+    assert (told, end.is_whole) == (["accepted"], False)
+    message = await streaming.get_message(PROJECT, session_id, end.message_id)
+    plain = await post(api, session_id, "Streamed?")
+    assert replace(message, message_id=plain.message_id, created_at=plain.created_at) == plain
+    assert end.citations == message.citations
+
+
+@pytest.mark.parametrize("when", ["before_work", "after_work"])
+@pytest.mark.parametrize(
+    ("fault", "is_taken"),
+    [
+        ({"kind": "sse_truncated"}, True),
+        ({"kind": "sse_error"}, True),
+        ({"kind": "reset", "at": "mid_body"}, True),
+        ({"kind": "close", "at": "mid_body"}, True),
+        ({"kind": "reset", "at": "after_headers"}, False),
+        ({"kind": "close", "at": "after_headers"}, False),
+        ({"kind": "reset", "at": "before_headers"}, False),
+        ({"kind": "reply", "status": 502}, False),
+        ({"kind": "reply", "status": 200, "body": "garbage"}, False),
+    ],
+)
+async def test_a_broken_stream_is_unknown_and_tells_whether_the_post_was_taken(
+    sandbox: SandboxProcess, streaming: CustomGpt, fault: dict[str, str], is_taken: bool, when: str
+) -> None:
+    session_id = await created(streaming, "broken")
+    sandbox.set_faults({"match": {"call": "post"}, "action": {**fault, "when": when}})
+    told, end, detail = await streamed(streaming, session_id)
+    assert (told, end) == (["accepted"] * is_taken, None)
+    assert "Streamed" not in detail
+
+
+async def test_a_refused_streamed_post_is_sorted_as_a_plain_one(
+    sandbox: SandboxProcess, streaming: CustomGpt
+) -> None:
+    session_id = await created(streaming, "refused")
+    sandbox.set_faults({"match": {"call": "post"}, "action": {"kind": "throttle", "retry_after": "7"}})
+    with pytest.raises(Throttled) as caught:
+        await streamed(streaming, session_id)
+    assert caught.value.pause_s == 7
+    sandbox.set_faults()
+    with pytest.raises(ConversationGone):
+        await streamed(streaming, "nobody-knows-it")
+
+
+async def test_a_message_that_is_not_there_is_gone(streaming: CustomGpt) -> None:
+    session_id = await created(streaming, "empty")
+    with pytest.raises(ConversationGone):
+        await streaming.get_message(PROJECT, session_id, 424_242)
+
+
+async def test_streamed_answers_share_a_connection() -> None:
+    api = CuttingApi()
+    async with (
+        api.server,
+        CustomGpt(
+            CustomGptConfig(api_url=api.server.api_url, is_streaming=True),
+            key=lambda: "1",
+            log=lambda *_, **__: None,
+        ) as streaming,
+    ):
+        for number in range(5):
+            message = await post(streaming, "s-1", f"{number} cut at {WHOLE_BYTES}")
+            assert not message.is_whole
+    assert api.server.connections == 1

@@ -14,7 +14,7 @@ from tests.servers_http.behaviours import answering, own_error, response, succes
 from tests.servers_http.misbehaving import MisbehavingServer, SeenRequest, Wire
 from worker.adapters.customgpt import CustomGpt, CustomGptConfig, PlanUsage, ProjectFacts, canned
 from worker.core.errors import CredentialsRejected, Unreachable
-from worker.core.model import CannedTexts
+from worker.core.model import CannedTexts, MessageOptions
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 ANSWER = {"id": 9, "user_query": "q", "openai_response": "Yes.", "conversation_id": 7}
@@ -338,3 +338,13 @@ async def test_settings_that_are_none_leave_the_texts_empty() -> None:
         config = CustomGptConfig(api_url=server.api_url)
         async with CustomGpt(config, key=lambda: "k", log=lambda *_, **__: None) as api:
             assert await api.canned_texts(1) == CannedTexts()
+
+
+async def test_post_names_the_options_that_are_set_and_no_others(scripted: Scripted) -> None:
+    options = MessageOptions(custom_persona="A guide.", response_source="own_content")
+    async with scripted.api() as api:
+        await post(api, options=options)
+        await post(api)
+    bodies = [json.loads(request.body) for request in scripted.requests]
+    assert bodies[0] == {"prompt": "q", "custom_persona": "A guide.", "response_source": "own_content"}
+    assert bodies[1] == {"prompt": "q"}

@@ -17,7 +17,7 @@ from tests.servers.rabbitmq import AmqpNames, RabbitMQ
 from worker.adapters.local_bus import LocalBus, LocalBusServer
 from worker.adapters.memory_bus import MemoryBroker, MemoryBus, MemoryMessage
 from worker.adapters.rabbitmq import BusConfig, RabbitmqBus
-from worker.core.model import Reply
+from worker.core.model import Progress, Reply
 from worker.core.ports import Bus, Delivery, PublishResult
 
 ASKED = "contact.question.asked"
@@ -427,3 +427,39 @@ async def test_stop_may_be_called_twice(outside: Outside) -> None:
     await bus.stop_intake()
     await bus.stop()
     await bus.stop()
+
+
+def told(number: int) -> Progress:
+    return Progress(event_id=f"progress-{number}", body=b"{}", question_id=f"evt-{number}")
+
+
+async def test_what_may_be_lost_does_not_confuse_the_confirms_of_what_may_not(
+    bus: Bus, outside: Outside
+) -> None:
+    await outside.bind_replies("contact.question.answered")
+    await bus.publish([reply(0)])
+    for number in range(1, 30):
+        bus.tell(told(number))
+        kind = "answered" if number % 2 else "failed"
+        bus.tell(told(number))
+        expected = PublishResult.CONFIRMED if number % 2 else PublishResult.RETURNED
+        assert await bus.publish([reply(number, kind=kind)]) == [expected]
+
+
+async def test_what_was_told_before_a_reply_comes_before_it(bus: Bus, outside: Outside) -> None:
+    if isinstance(bus, LocalBus):
+        pytest.skip("the demo's bus drops it")
+    read = await outside.bind_replies("contact.question.progress", "contact.question.answered")
+    await bus.publish([reply(0)])
+    for number in range(3):
+        bus.tell(told(number))
+    await bus.publish([reply(1)])
+    ids = [properties["message_id"] for _, properties in await read(5)]
+    assert ids == ["reply-0", "progress-0", "progress-1", "progress-2", "reply-1"]
+
+
+async def test_telling_a_bus_that_is_not_up_is_no_error(outside: Outside) -> None:
+    bus = outside.make_bus()
+    bus.tell(told(1))
+    await bus.stop()
+    bus.tell(told(2))

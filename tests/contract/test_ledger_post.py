@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -173,3 +174,45 @@ async def test_a_worker_that_died_with_an_intent_leaves_it_to_the_next(
         assert found is not None
         assert (found.baseline_message_id, found.session_id) == (5, SESSION)
         assert found.at == pytest.approx(intent.at - LEASE_S - 1, abs=0.001)
+
+
+async def test_a_post_that_was_taken_is_known_to_whoever_comes_next(
+    ledger: SqlLedger, ledger_url: str
+) -> None:
+    claim = await in_session(ledger, asked())
+    intent = await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
+    assert not intent.is_accepted
+    await ledger.record_accepted(claim.lease, claim.question.number)
+    await ledger.release([claim.lease])
+    async with opened(ledger_url, worker_id="worker-b") as other:
+        claim = await claim_one(other)
+        assert claim.question.intent == replace(intent, is_accepted=True)
+        await end(other, claim, Snooze("outcome_unknown", 0, keeps_intent=True, is_look=True))
+        claim = await claim_one(other)
+        assert claim.question.intent == replace(intent, is_accepted=True, looks=1)
+
+
+async def test_a_new_intent_is_not_known_to_be_taken(ledger: SqlLedger) -> None:
+    claim = await in_session(ledger, asked())
+    await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
+    await ledger.record_accepted(claim.lease, claim.question.number)
+    intent = await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
+    await ledger.release([claim.lease])
+    assert not intent.is_accepted
+    assert (await claim_one(ledger)).question.intent == intent
+
+
+async def test_an_acceptance_is_refused_without_the_lease_or_an_intent(
+    ledger: SqlLedger, ledger_url: str
+) -> None:
+    claim = await in_session(ledger, asked())
+    with pytest.raises(LeaseLost):
+        await ledger.record_accepted(claim.lease, claim.question.number)
+    await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
+    let_pass(ledger_url, LEASE_S + 1)
+    async with opened(ledger_url, worker_id="worker-b") as other:
+        await claim_one(other)
+        before = snapshot(ledger_url)
+        with pytest.raises(LeaseLost):
+            await ledger.record_accepted(claim.lease, claim.question.number)
+        assert snapshot(ledger_url) == before

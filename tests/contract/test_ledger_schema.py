@@ -13,10 +13,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.pool import NullPool
 
 from tests.contract.ledger_cases import address, beside, sql
-from worker.adapters.ledger import current_revision, identity, latest_revision, prepare, upgrade
+from worker.adapters.ledger import current_revision, identity, latest_revision, prepare, schema, upgrade
 from worker.adapters.ledger.database import Database
 from worker.adapters.ledger.tables import metadata
 from worker.core.errors import LedgerOutdated, LedgerUnavailable
@@ -94,6 +95,12 @@ def test_an_upgrade_twice_changes_nothing(empty_url: str) -> None:
     first, made = identity(empty_url), as_made(empty_url)
     assert upgrade(empty_url) == latest_revision() == current_revision(empty_url)
     assert (identity(empty_url), as_made(empty_url)) == (first, made)
+
+
+def test_the_revisions_are_those_that_alembic_sees() -> None:
+    scripts = ScriptDirectory(str(Path(schema.__file__).parent / "migrations"))
+    assert scripts.get_current_head() == latest_revision()
+    assert sorted(script.revision for script in scripts.walk_revisions()) == schema.known_revisions()
 
 
 def test_every_ledger_is_somebody_else(tmp_path: Path) -> None:
@@ -193,7 +200,7 @@ def test_sqlite_writes_ahead_and_waits_for_the_disk(empty_sqlite_url: str) -> No
     try:
         with database.transaction() as transaction:
             pragmas = {
-                name: transaction.run(sa.text(f"pragma {name}")).scalar()
+                name: transaction.scalar(sa.text(f"pragma {name}"))
                 for name in ("journal_mode", "synchronous")
             }
     finally:

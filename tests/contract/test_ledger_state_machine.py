@@ -381,8 +381,10 @@ MISTAKES = {
         "select c.number, c.lease_token from": "select c.number, r.token as lease_token from",
         "c.lease_token = r.token and": "",
     },
-    "in flight comes not first": {"and q.state = 'posting' order by": "and q.state <> 'answered' order by"},
-    "the last to arrive comes first": {"order by q.number limit 1": "order by q.number desc limit 1"},
+    "in flight comes not first": {"order by q.state, q.number": "order by q.number"},
+    "the last to arrive comes first": {
+        "order by q.state, q.number limit 1": "order by q.state, q.number desc limit 1"
+    },
     "a renewed lease ends as before": {
         "set lease_until = :until, due_at = case when owner = :owner then :until": (
             "set due_at = case when owner = :owner then due_at"

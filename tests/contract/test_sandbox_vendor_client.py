@@ -126,6 +126,20 @@ def test_vendor_client_reads_settings_limits_user_and_citations() -> None:
     assert citation.parsed.data.title
 
 
+def test_vendor_client_reads_stats_and_traffic() -> None:
+    made = CustomGPT.Project.create(project_name="Asked", sitemap_path="https://www.example.com/s.xml")
+    number = made.parsed.data.id
+    session = CustomGPT.Conversation.create(project_id=number, name="n").parsed.data.session_id
+    CustomGPT.Conversation.send(project_id=number, session_id=session, prompt="one")
+    stats = CustomGPT.Project.stats(project_id=number)
+    assert stats.status_code == 200
+    assert stats.parsed.data.pages_found == stats.parsed.data.pages_indexed
+    assert stats.parsed.data.total_queries == 1
+    traffic = CustomGPT.ReportsAnalytics.traffic(project_id=number, filters=["sources"])
+    sources = traffic.parsed.data.sources
+    assert [(each.request_source, each.request_source_number) for each in sources] == [("api", 1)]
+
+
 def test_vendor_client_changes_settings() -> None:
     made = CustomGPT.Project.create(project_name="Settings", sitemap_path="https://www.example.com/s.xml")
     number = made.parsed.data.id

@@ -15,7 +15,7 @@ from tests.integration.test_status import filled, ledger_url, make_ledger
 from tests.unit.test_health_condition import FIGURES
 from worker.adapters.ledger import figures, upgrade
 from worker.adapters.ledger.figures import FigureReader, Figures, FreshFigures
-from worker.core.gate import Pace
+from worker.core.pace import Pace
 from worker.core.model import GateNews
 
 __all__ = ["ledger_url"]

@@ -23,7 +23,7 @@ from worker.adapters.ledger.report import Reports
 from worker.cli import status
 from worker.cli.exit_codes import ExitCode
 from worker.core.errors import OutcomeUnknown, ReplyUnroutable
-from worker.core.gate import Pace
+from worker.core.pace import Pace
 from worker.core.model import (
     AcceptedQuestion,
     Answered,

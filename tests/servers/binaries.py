@@ -69,6 +69,19 @@ def epmd_binary() -> Path:
     raise ServerMissing("epmd, which comes with Erlang, is not installed; `make test` says how to install it")
 
 
+def promtool_binary() -> Path:
+    """Return Prometheus's tool for checking rules; its server is never started. Raises ServerMissing.
+
+    ``ASKRELAY_TEST_PROMTOOL`` names it outright.
+    """
+    found = shutil.which(os.environ.get("ASKRELAY_TEST_PROMTOOL") or "promtool")
+    if found is None:
+        raise ServerMissing(
+            "promtool, which comes with Prometheus, is not installed; `make test` installs it or says how"
+        )
+    return Path(found)
+
+
 def _folder(program: str, named: str | None, patterns: tuple[str, ...], root: Path) -> Path:
     if named:
         if (root / named.lstrip("/") / program).exists():

@@ -20,7 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tests.servers.binaries import ServerMissing, epmd_binary, postgres_folder, rabbitmq_folder
+from tests.servers.binaries import (
+    ServerMissing,
+    epmd_binary,
+    postgres_folder,
+    promtool_binary,
+    rabbitmq_folder,
+)
 
 #: Debian's packages start a system service as they are installed unless this program forbids it. A second
 #: RabbitMQ or PostgreSQL on the usual ports is nothing that somebody who runs our tests has asked for.
@@ -75,6 +81,11 @@ NEEDS = {
     ),
     "postgresql": Need("PostgreSQL", lambda: _has(postgres_folder), ("postgresql.service",)),
     "node": Need(f"Node.js {NODE} or newer with npm", _has_node),
+    "promtool": Need(
+        "promtool, which comes with Prometheus",
+        lambda: _has(promtool_binary),
+        ("prometheus.service",),
+    ),
     "venv": Need("Python's venv module", _has_venv),
 }
 
@@ -99,6 +110,7 @@ MANAGERS = (
             "rabbitmq": "rabbitmq-server",
             "postgresql": "postgresql",
             "node": "npm",
+            "promtool": "prometheus",
             "venv": f"python{sys.version_info.major}.{sys.version_info.minor}-venv",
         },
         refresh=("apt-get", "update", "-qq"),
@@ -106,17 +118,32 @@ MANAGERS = (
     PackageManager(
         "dnf",
         ("dnf", "install", "-y", "-q"),
-        {"rabbitmq": "rabbitmq-server", "postgresql": "postgresql-server", "node": "npm"},
+        {
+            "rabbitmq": "rabbitmq-server",
+            "postgresql": "postgresql-server",
+            "node": "npm",
+            "promtool": "golang-github-prometheus",
+        },
     ),
     PackageManager(
         "apk",
         ("apk", "add", "--quiet"),
-        {"rabbitmq": "rabbitmq-server", "postgresql": "postgresql", "node": "npm"},
+        {
+            "rabbitmq": "rabbitmq-server",
+            "postgresql": "postgresql",
+            "node": "npm",
+            "promtool": "prometheus",
+        },
     ),
     PackageManager(
         "brew",
         ("brew", "install", "--quiet"),
-        {"rabbitmq": "rabbitmq", "postgresql": "postgresql@17", "node": "node"},
+        {
+            "rabbitmq": "rabbitmq",
+            "postgresql": "postgresql@17",
+            "node": "node",
+            "promtool": "prometheus",
+        },
         needs_root=False,
     ),
 )

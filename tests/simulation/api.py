@@ -80,6 +80,8 @@ class SimApi:
         #: Breaks of an assumption, by name; each with the question or contact it concerns.
         self.breaks: list[tuple[str, str]] = []
         self.broken_assumption: str | None = None
+        #: Answers are streamed, so that a worker may know that its post was taken.
+        self.is_streaming = False
 
     def now(self) -> float:
         """Virtual time."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from tests.simulation.api import OUT_OF_QUERIES, SimApi, StoredMessage
@@ -20,12 +21,22 @@ from worker.core.errors import (
     Throttled,
     Unreachable,
 )
-from worker.core.model import CannedTexts, MessageListing, RemoteConversation, RemoteMessage
+from worker.core.model import (
+    NO_OPTIONS,
+    CannedTexts,
+    MessageListing,
+    MessageOptions,
+    RemoteConversation,
+    RemoteMessage,
+)
+from worker.core.ports import Admit
 
 #: s. An ordinary way to the API and back, each.
 TRIP_S = 0.05
 #: s. An ordinary answer, at most.
 ANSWER_S = 2.0
+#: Part of the streams whose first frame arrives.
+STREAM_BEGINS = 0.8
 #: s. A connection, at most; beyond the grace in part of the cases.
 CONNECT_S = 0.3
 
@@ -43,8 +54,10 @@ class SimAssistant:
         self._user_timeout_s = user_timeout_s
         self._send_grace_s = send_grace_s
 
-    async def find_conversations(self, project_id: int, name_part: str) -> list[RemoteConversation]:
-        """See the port."""
+    async def find_conversations(
+        self, project_id: int, name_part: str, *, admit: Admit | None = None
+    ) -> list[RemoteConversation]:
+        """See the port; all of it is one page."""
 
         def listed() -> list[RemoteConversation]:
             _check_project(project_id)
@@ -57,8 +70,10 @@ class SimAssistant:
 
         return await self._read(listed)
 
-    async def list_messages(self, project_id: int, session_id: str, *, above: int) -> MessageListing:
-        """See the port."""
+    async def list_messages(
+        self, project_id: int, session_id: str, *, above: int, admit: Admit | None = None
+    ) -> MessageListing:
+        """See the port; all of it is one page."""
 
         def listed() -> MessageListing:
             if not self._is_there(project_id, session_id):
@@ -75,11 +90,24 @@ class SimAssistant:
 
         return await self._read(listed)
 
+    async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
+        """See the port."""
+
+        def got() -> RemoteMessage:
+            now = self._api.now()
+            if self._is_there(project_id, session_id):
+                for message in self._api.conversations[session_id].messages:
+                    if message.message_id == message_id and message.visible_at <= now:
+                        return self._remote(message, session_id)
+            raise ConversationGone
+
+        return await self._read(got)
+
     async def check_project(self, project_id: int) -> None:
         """See the port."""
         await self._read(lambda: _check_project(project_id))
 
-    async def canned_texts(self, project_id: int) -> CannedTexts:
+    async def canned_texts(self, project_id: int, *, admit: Admit | None = None) -> CannedTexts:
         """See the port."""
         await self._process.step()
         return CannedTexts(out_of_queries=OUT_OF_QUERIES)
@@ -119,6 +147,9 @@ class SimAssistant:
         traceparent: str | None,
         connect_within_s: float,
         on_late: Callable[[], None] | None = None,
+        on_accepted: Callable[[], Awaitable[None]] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+        options: MessageOptions = NO_OPTIONS,
     ) -> RemoteMessage:
         """See the port."""
         asked = asked_by(traceparent)
@@ -131,9 +162,20 @@ class SimAssistant:
             message = self._api.accept(session_id, text, external_id, asked, latency_s)
             return self._remote(message, session_id, is_answered=True)
 
-        return await self._write(
-            post, connect_within_s=connect_within_s, latency_s=ANSWER_S * self._chance.random(), subject=asked
-        )
+        stream = SimStream(self._process, self._api, asked, on_accepted) if self._api.is_streaming else None
+        latency_s = ANSWER_S * self._chance.random()
+        try:
+            message: RemoteMessage = await self._write(
+                post, connect_within_s=connect_within_s, latency_s=latency_s, subject=asked, stream=stream
+            )
+        except AssistantError:
+            if stream is not None:
+                await stream.settle()
+            raise
+        if stream is None:
+            return message
+        await stream.settle()
+        return replace(message, question="", answer=None, external_id=None, is_whole=False)
 
     def _is_there(self, project_id: int, session_id: str) -> bool:
         """Tell whether a conversation exists in this project: the only one there is."""
@@ -175,6 +217,7 @@ class SimAssistant:
         connect_within_s: float,
         latency_s: float,
         subject: str | None = None,
+        stream: SimStream | None = None,
     ) -> Any:
         """Make a write: connect, send, wait for what comes back."""
         await self._process.step()
@@ -192,7 +235,7 @@ class SimAssistant:
             self._api.breaks.append(("A2", subject or "a deletion"))
             await self._process.step()
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._send(work, answered, latency_s)
+        self._send(work, answered, latency_s, stream)
         try:
             async with asyncio.timeout(self._api.times.request_timeout_s):
                 result = await answered
@@ -201,7 +244,13 @@ class SimAssistant:
             raise OutcomeUnknown("no answer in time") from None
         return result
 
-    def _send(self, work: Callable[[float], Any], answered: asyncio.Future[Any], latency_s: float) -> None:
+    def _send(
+        self,
+        work: Callable[[float], Any],
+        answered: asyncio.Future[Any],
+        latency_s: float,
+        stream: SimStream | None,
+    ) -> None:
         """Let the bytes leave. From here on the request has a life of its own."""
         loop, chance, api = self._process.loop, self._chance, self._api
         if self._faults.strikes("request_lost"):
@@ -218,9 +267,16 @@ class SimAssistant:
             work,
             answered,
             latency_s,
+            stream,
         )
 
-    def _arrive(self, work: Callable[[float], Any], answered: asyncio.Future[Any], latency_s: float) -> None:
+    def _arrive(
+        self,
+        work: Callable[[float], Any],
+        answered: asyncio.Future[Any],
+        latency_s: float,
+        stream: SimStream | None,
+    ) -> None:
         """Do the work, or not, and answer, or not."""
         chance, faults, api = self._chance, self._faults, self._api
         delay_s = 0.0
@@ -242,10 +298,13 @@ class SimAssistant:
             elif faults.strikes("error_after_own"):
                 outcome = OutcomeUnknown("500", has_ended=True, is_server_error=True)
                 self._end_work(delay_s)
-            elif faults.strikes("garbage"):
-                outcome = OutcomeUnknown("garbage")
-            elif faults.strikes("response_lost"):
-                outcome = OutcomeUnknown("reset") if chance.random() < 0.5 else None
+            else:
+                if stream is not None and chance.random() < STREAM_BEGINS:
+                    self._process.loop.at_outside(TRIP_S * chance.random(), stream.begin, outcome.message_id)
+                if faults.strikes("garbage"):
+                    outcome = OutcomeUnknown("garbage")
+                elif faults.strikes("response_lost"):
+                    outcome = OutcomeUnknown("reset") if chance.random() < 0.5 else None
         self._process.loop.at_outside(delay_s + TRIP_S * chance.random(), self._respond, answered, outcome)
 
     def _latency(self, latency_s: float) -> float:
@@ -289,6 +348,45 @@ class SimAssistant:
             raise CreditsExhausted
         if self._faults.strikes("throttled"):
             raise Throttled(pause_s=self._chance.uniform(0.5, 5))
+
+
+class SimStream:
+    """The beginning of a streamed answer: the frame that proves that the post was taken."""
+
+    def __init__(
+        self,
+        process: SimProcess,
+        api: SimApi,
+        asked: str | None,
+        on_accepted: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        self._process = process
+        self._api = api
+        self._asked = asked
+        self._on_accepted = on_accepted
+        self._begun: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._accepting = asyncio.ensure_future(self._accept())
+
+    def begin(self, message_id: int) -> None:
+        """Let the first frame arrive."""
+        if not self._begun.done():
+            self._begun.set_result(message_id)
+
+    async def settle(self) -> None:
+        """Wait until the acceptance is recorded, if the frame came."""
+        if self._begun.done():
+            await self._accepting
+        else:
+            self._accepting.cancel()
+
+    async def _accept(self) -> None:
+        message_id = await self._begun
+        await self._process.step()
+        if self._on_accepted is not None:
+            await self._on_accepted()
+        effect = {"kind": "accepted", "asked": self._asked, "message_id": message_id, "at": self._api.now()}
+        self._api.effects.append(effect)
+        self._api.trace(self._process.name, f"knows that {self._asked} was taken as {message_id}")
 
 
 def _check_project(project_id: int) -> None:

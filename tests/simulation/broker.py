@@ -14,7 +14,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.process import SimProcess
 from tests.simulation.trace import Trace
-from worker.core.model import Reply
+from worker.core.model import Progress, Reply
 from worker.core.ports import Delivery, PublishResult
 
 #: s. The way between a process and the broker.
@@ -219,6 +219,9 @@ class SimBus:
             event["at"] = self._loop.time()
             self._broker.replies.append(event)
             self._broker.trace("broker", f"REPLY {event['data']['question_id']} {reply.kind}")
+
+    def tell(self, progress: Progress) -> None:
+        """See the port."""
 
     async def reject(self, delivery: Delivery, *, reason: str, detail: str) -> PublishResult:
         """See the port."""

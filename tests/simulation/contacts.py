@@ -114,7 +114,9 @@ class Contacts:
             "expired": expires_at is not None,
             "question_rejected": "rejected" in text or "key_rejected" in rates,
             "attempts_exhausted": "refused" in rates,
-            "answer_unreadable": "answer_late" in rates,
+            # A post that was taken is never made again, not even when its conversation was deleted since.
+            "answer_unreadable": "answer_late" in rates
+            or (self._here.api.is_streaming and "conversation_deleted" in rates),
             "outcome_unknown": self._here.rules.on_unknown == "hold",
             "crash_poison": not {"crash", "crash_at_point", "pause", "pause_at_point"}.isdisjoint(rates),
         }

@@ -13,8 +13,8 @@ from tests.simulation.process import SimProcess
 from tests.simulation.surroundings import PROJECT, Surroundings
 from tests.simulation.tables import SimDatabase
 from worker.adapters.ledger.ledger import LedgerConfig, SqlLedger, make_handlers
-from worker.core.gate import Pace
 from worker.core.healing import Healer
+from worker.core.pace import Pace
 from worker.core.world import World
 from worker.runtime.intake import Intake, IntakeRules
 from worker.runtime.process import Process
@@ -111,6 +111,9 @@ class Fleet:
             project_of=lambda _route: PROJECT,
             publish=relay.publish,
         )
+        turns = Turns(
+            world, bell, process.log, self._here.chance.choice([1, 3, 100]), lambda contact: contact
+        )
         intake = Intake(
             bus=bus,
             ledger=ledger,
@@ -121,9 +124,7 @@ class Fleet:
             log=process.log,
             rules=IntakeRules("crm", None),
             on_repeat=relay.look,
-        )
-        turns = Turns(
-            world, bell, process.log, self._here.chance.choice([1, 3, 100]), lambda contact: contact
+            on_accepted=turns.look,
         )
         healer = Healer(ledger, world.assistant, process.log)
         sweeper = Sweeper(ledger, healer, bell, process, self._here.chance, process.log)

@@ -69,11 +69,15 @@ class Judge:
         }
         self._created = [e for e in effects if e["kind"] in {"conversation_created", "conversation_existed"}]
         self._strange: set[str] = set()
+        #: When a worker had recorded that a post was taken.
+        self._accepted: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         for effect in effects:
             if effect["kind"] == "message" and effect["asked"] is None:
                 self._strange.add(effect["session_id"])
             elif effect["kind"] == "message":
                 self._posts[effect["asked"]].append(effect)
+            elif effect["kind"] == "accepted":
+                self._accepted[effect["asked"]].append(effect)
         self._replies: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         self._first: dict[str, int] = {}
         for place, reply in enumerate(replies):
@@ -106,6 +110,7 @@ class Judge:
         if len(counting) > 1:
             ids = [post["message_id"] for post in counting]
             found.append(Violation("double_post", question.key, f"messages {ids}"))
+        found.extend(self._posted_again(question))
         if len({reply["id"] for reply in replies}) > 1:
             found.append(Violation("second_reply_id", question.key))
         if any(reply["data"] != replies[0]["data"] for reply in replies):
@@ -126,6 +131,17 @@ class Judge:
         elif data["reason"] in {"expired", "attempts_exhausted", "question_rejected"} and counting:
             found.append(Violation("posted_and_failed", question.key, data["reason"]))
         return found
+
+    def _posted_again(self, question: Asked) -> list[Violation]:
+        """Find posts made after a worker had recorded that an earlier one was taken."""
+        posts = self._posts[question.key]
+        burnt = {post["message_id"] for post in posts if post["is_burnt"]}
+        return [
+            Violation("accepted_posted_again", question.key, f"message {post['message_id']}")
+            for accepted in self._accepted[question.key]
+            for post in posts
+            if accepted["message_id"] not in burnt and post["at"] > accepted["at"]
+        ]
 
     def _wrong(self, question: Asked, data: Mapping[str, Any]) -> Violation:
         """Name the kind of a wrong answer: a second post of a question with the same text is a twin."""

@@ -346,9 +346,7 @@ MUTANTS = (
         _sql(
             LeaseStatements,
             "next_questions",
-            ("'posting'", "'@'"),
-            ("'waiting'", "'posting'"),
-            ("'@'", "'waiting'"),
+            ("order by q.state,", "order by q.state desc,"),
         ),
         frozenset({"lost", "posted_out_of_order", "replied_out_of_order", "stuck"}),
         {"request_lost": 0.4},
@@ -359,6 +357,14 @@ MUTANTS = (
         _swap(Turn, "begin_post", _begin_with_late_grace),
         frozenset({"double_post"}),
         {"pause at post_intended": 0.3},
+    ),
+    Mutant(
+        "a post that is known to be taken is made again",
+        "5",
+        _sql(TurnStatements, "accepted", ("is_accepted = true", "is_accepted = false")),
+        frozenset({"accepted_posted_again"}),
+        {"streamed": 1.0, "response_lost": 0.5},
+        broken_assumption="A1",
     ),
     Mutant(
         "the intent is recorded after the send",
@@ -392,7 +398,7 @@ MUTANTS = (
         "replies do not wait for older ones",
         "8",
         _all(
-            _sql(TurnStatements, "older_replies", ("min(number)", "max(number)")),
+            _sql(TurnStatements, "older_replies", ("order by number", "order by number desc")),
             _sql(OutboxStatements, "due", ("and replies.state = 'waiting'", "and replies.state = 'never'")),
         ),
         frozenset({"replied_out_of_order"}),

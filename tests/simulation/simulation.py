@@ -29,6 +29,8 @@ REST_S = 3600.0
 QUIET_S = 8.0
 #: s. Where an assumption broke there may be something to heal, which takes its time.
 HEALING_S = 60.0
+#: Part of the seeds in which answers are streamed.
+STREAMED = 0.3
 #: Faults after which every answer is still got by its own post.
 HARMLESS = frozenset(
     {"long_answer", "ring_lost", "ring_late", "ring_doubled", "event_repeated", "somebody_else", "list_lag"}
@@ -161,6 +163,9 @@ def _surroundings(seed: int, scenario: Scenario, tables: Tables) -> Surroundings
     )
     api = SimApi(ApiTimes(rules.request_timeout_s, rules.settle_s, rules.list_lag_s), faults, trace)
     api.broken_assumption = scenario.broken_assumption
+    # By a chance of its own, so that the seeds without streams stay what they were.
+    streamed = scenario.rates.get("streamed", 0.0 if scenario.is_only else STREAMED)
+    api.is_streaming = random.Random(f"{seed}/streamed").random() < streamed
     return Surroundings(
         chance=chance,
         loop=loop,

@@ -7,7 +7,9 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from worker.core.errors import ConversationGone
 from worker.core.model import (
+    NO_OPTIONS,
     Acceptance,
     AcceptedQuestion,
     CannedTexts,
@@ -17,14 +19,16 @@ from worker.core.model import (
     Intent,
     Lease,
     MessageListing,
+    MessageOptions,
     OutboxReply,
+    Progress,
     RemoteConversation,
     RemoteMessage,
     Reply,
     SecondLook,
     Verdict,
 )
-from worker.core.ports import Delivery, PublishResult, RecoveryPoint, Swept
+from worker.core.ports import Admit, Delivery, PublishResult, ReadShare, RecoveryPoint, Swept
 
 SESSION = "session-1"
 
@@ -125,6 +129,11 @@ class FakeAssistant(Scripted):
         self.conversations: list[RemoteConversation] = []
         self.messages: dict[str, list[RemoteMessage]] = defaultdict(list)
         self.canned = CannedTexts()
+        #: Of the last post.
+        self.on_progress: Callable[[str], None] | None = None
+        self.options = NO_OPTIONS
+        #: Every post is accepted as soon as it is made, whatever becomes of it.
+        self.is_streaming = False
 
     def store(self, session_id: str, text: str, external_id: str, **fields: Any) -> RemoteMessage:
         """Store a message as a post would."""
@@ -144,7 +153,9 @@ class FakeAssistant(Scripted):
     def posts(self) -> int:
         return len(self.called("post_question"))
 
-    async def find_conversations(self, project_id: int, name_part: str) -> list[RemoteConversation]:
+    async def find_conversations(
+        self, project_id: int, name_part: str, *, admit: Admit | None = None
+    ) -> list[RemoteConversation]:
         return await self.play(
             "find_conversations",
             lambda _, part: [found for found in self.conversations if part in found.name],
@@ -173,17 +184,35 @@ class FakeAssistant(Scripted):
         traceparent: str | None,
         connect_within_s: float,
         on_late: Callable[[], None] | None = None,
+        on_accepted: Callable[[], Awaitable[None]] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+        options: MessageOptions = NO_OPTIONS,
     ) -> RemoteMessage:
+        self.options, self.on_progress = options, on_progress
+
         def post(*_: Any) -> RemoteMessage:
             return self.store(session_id, text, external_id)
 
+        if self.is_streaming and on_accepted is not None:
+            await on_accepted()
         return await self.play(
             "post_question",
             post,
             *(project_id, session_id, text, external_id, lang, traceparent, connect_within_s),
         )
 
-    async def list_messages(self, project_id: int, session_id: str, *, above: int) -> MessageListing:
+    async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
+        def get(_: int, session_id: str, message_id: int) -> RemoteMessage:
+            for message in self.messages[session_id]:
+                if message.message_id == message_id:
+                    return message
+            raise ConversationGone
+
+        return await self.play("get_message", get, project_id, session_id, message_id)
+
+    async def list_messages(
+        self, project_id: int, session_id: str, *, above: int, admit: Admit | None = None
+    ) -> MessageListing:
         def list_(_: int, session_id: str, above: int) -> MessageListing:
             stored = self.messages[session_id]
             newest_first = sorted(stored, key=lambda message: -message.message_id)
@@ -197,7 +226,7 @@ class FakeAssistant(Scripted):
     async def check_project(self, project_id: int) -> None:
         await self.play("check_project", lambda _: None, project_id)
 
-    async def canned_texts(self, project_id: int) -> CannedTexts:
+    async def canned_texts(self, project_id: int, *, admit: Admit | None = None) -> CannedTexts:
         return await self.play("canned_texts", lambda _: self.canned, project_id)
 
 
@@ -258,8 +287,14 @@ class FakeLedger(Scripted):
 
         return await self.play("begin_post", begin, lease, question, session_id)
 
-    async def admit_read(self, lease: Lease | None = None) -> None:
-        await self.play("admit_read", lambda _: None, lease)
+    async def record_accepted(self, lease: Lease, question: int) -> None:
+        await self.play("record_accepted", lambda *_: None, lease, question)
+
+    async def admit_read(self, lease: Lease | None = None, share: ReadShare = "reads") -> None:
+        await self.play("admit_read", lambda *_: None, lease, share)
+
+    async def end_healing(self) -> None:
+        await self.play("end_healing", lambda: None)
 
     async def unclaimed(self, session_id: str, message_ids: Sequence[int]) -> set[int]:
         return await self.play(
@@ -298,6 +333,9 @@ class FakeLedger(Scripted):
     async def take_second_looks(self, limit: int) -> list[SecondLook]:
         return await self.play("take_second_looks", lambda _: [], limit)
 
+    async def put_off_second_look(self, question: int, *, again_in_s: float) -> None:
+        await self.play("put_off_second_look", lambda *_: None, question, again_in_s)
+
     async def record_second_look(self, question: int, *, duplicate_message_id: int | None) -> None:
         await self.play("record_second_look", lambda *_: None, question, duplicate_message_id)
 
@@ -334,6 +372,9 @@ class FakeBus(Scripted):
 
     async def publish(self, replies: Sequence[Reply]) -> list[PublishResult]:
         return await self.play("publish", lambda batch: [PublishResult.CONFIRMED for _ in batch], replies)
+
+    def tell(self, progress: Progress) -> None:
+        self.calls.append(("tell", (progress,)))
 
     async def reject(self, delivery: Delivery, *, reason: str, detail: str) -> PublishResult:
         return await self.play("reject", lambda *_: PublishResult.CONFIRMED, delivery, reason, detail)

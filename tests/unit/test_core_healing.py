@@ -147,7 +147,20 @@ async def test_closed_gate_puts_the_healing_off_and_nothing_is_sent(ward: Ward) 
     ward.ledger.script("admit_read", GateClosed(reason="breaker", retry_in_s=5.0))
     assert await ward.heals()
     assert ward.assistant.calls == []
-    assert ward.ledger.called("finish_healing") == [(LEASE, AGAIN_S)]
+    assert ward.ledger.called("finish_healing") == [(LEASE, 5.0)]
+    assert ward.ledger.names()[-1] == "end_healing"
+
+
+@pytest.mark.parametrize(
+    ("reason", "retry_in_s", "again_in_s"), [("pace", 50.0, 4.0), ("throttled", 900.0, AGAIN_S)]
+)
+async def test_healing_asks_again_while_the_gate_holds_a_place_back(
+    ward: Ward, reason: str, retry_in_s: float, again_in_s: float
+) -> None:
+    ward.listed("extra")
+    ward.ledger.script("admit_read", GateClosed(reason=reason, retry_in_s=retry_in_s))
+    assert await ward.heals()
+    assert ward.ledger.called("finish_healing") == [(LEASE, again_in_s)]
 
 
 async def test_healer_that_lost_its_lease_deletes_nothing(ward: Ward) -> None:
@@ -175,7 +188,7 @@ async def test_lease_that_is_lost_at_the_end_is_no_error(ward: Ward) -> None:
 async def test_every_call_of_a_healing_counts_against_the_pace(ward: Ward) -> None:
     ward.listed("extra")
     await ward.heals()
-    assert ward.ledger.called("admit_read") == [(LEASE,)] * len(ward.assistant.calls)
+    assert ward.ledger.called("admit_read") == [(LEASE, "healing")] * len(ward.assistant.calls)
     assert [name for name, _ in ward.assistant.calls] == [
         "find_conversations",
         "list_messages",
@@ -244,6 +257,8 @@ async def test_closed_gate_leaves_a_look_due(ward: Ward) -> None:
     await ward.looks(LOOK)
     assert ward.recorded == []
     assert ward.assistant.calls == []
+    assert ward.ledger.called("put_off_second_look") == [(LOOK.question, 5.0)]
+    assert ward.ledger.names()[-1] == "end_healing"
 
 
 async def test_looks_are_taken_a_few_at_a_time(ward: Ward) -> None:

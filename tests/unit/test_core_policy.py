@@ -89,7 +89,7 @@ async def test_a_refusal_halts_when_a_plain_get_is_refused_too(bench: Bench, ref
 async def test_a_refusal_fails_the_question_when_a_plain_get_succeeds(bench: Bench) -> None:
     bench.assistant.script("post_question", CredentialsRejected("post_question: 403"))
     verdict = await bench.finished(attempts=2)
-    assert verdict == Failed("question_rejected", "post_question: 403")
+    assert verdict == Failed("question_rejected", "post_question: 403", news=GateNews("answered"))
     assert bench.reply_data["reason"] == "question_rejected"
 
 
@@ -100,12 +100,23 @@ async def test_a_refusal_while_the_key_is_being_mended_fails_nothing(bench: Benc
     assert isinstance(verdict, Retry)
 
 
-@pytest.mark.parametrize("other", [Unreachable(), Throttled(pause_s=9), GateClosed("breaker", retry_in_s=3)])
-async def test_a_refusal_halts_while_a_plain_get_tells_nothing(bench: Bench, other: Exception) -> None:
-    # Failing the question would be for good; halting is not.
+@pytest.mark.parametrize(
+    ("other", "news"),
+    [
+        (Unreachable(), GateNews("failure")),
+        (Throttled(pause_s=9), GateNews("pause", "throttled", 9)),
+        (GateClosed("breaker", retry_in_s=3), None),
+    ],
+)
+async def test_a_refusal_waits_while_a_plain_get_tells_nothing(
+    bench: Bench, other: Exception, news: GateNews | None
+) -> None:
+    # Failing the question would be for good, and halting would stop the fleet for one refusal.
     bench.assistant.script("post_question", CredentialsRejected())
     bench.assistant.script("check_project", other)
-    assert await bench.taken() == Halt("credentials_rejected", 60.0)
+    verdict = await bench.taken()
+    assert isinstance(verdict, Snooze)
+    assert verdict.news == news
 
 
 async def test_a_lease_lost_at_the_plain_get_ends_the_turn(bench: Bench) -> None:
@@ -124,7 +135,7 @@ async def test_a_halt_while_a_post_is_outstanding_keeps_its_intent(bench: Bench)
 async def test_a_rejected_question_fails_without_further_attempts(bench: Bench) -> None:
     bench.assistant.script("post_question", QuestionRejected("post_question: 413"))
     verdict = await bench.finished()
-    assert verdict == Failed("question_rejected", "post_question: 413")
+    assert verdict == Failed("question_rejected", "post_question: 413", news=GateNews("answered"))
     assert bench.assistant.posts == 1
 
 
@@ -150,7 +161,7 @@ async def test_an_answer_tells_the_gate_nothing_that_its_verdict_does_not(bench:
 async def test_reading_back_in_vain_tells_the_gate_that_the_api_answers(bench: Bench) -> None:
     verdict = await bench.taken(**in_flight(10.0))
     assert isinstance(verdict, Snooze)
-    assert verdict.news == GateNews("ok")
+    assert verdict.news == GateNews("answered")
 
 
 async def test_a_turn_that_asked_the_api_nothing_tells_the_gate_nothing(bench: Bench) -> None:

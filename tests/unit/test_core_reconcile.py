@@ -345,3 +345,12 @@ async def test_where_the_api_alters_texts_an_unknown_outcome_is_held(bench: Benc
     assert isinstance(verdict, Failed)
     assert verdict.code == "outcome_unknown"
     assert bench.assistant.posts == 0
+
+
+async def test_after_a_restore_a_question_that_was_refused_before_the_backup_is_looked_for_too() -> None:
+    bench = restored()
+    bench.assistant.store(SESSION, TEXT, CONTACT, message_id=6)
+    verdict = await bench.taken(posts=1)
+    assert isinstance(verdict, Answered)
+    assert verdict.outcome == "recovered"
+    assert bench.assistant.posts == 0

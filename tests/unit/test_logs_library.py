@@ -15,6 +15,7 @@ import pytest
 
 from worker.adapters.logs import StructuredLog, install
 from worker.adapters.logs.library import LibraryRecords
+from worker.core.log_events import ALWAYS, EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,3 +151,11 @@ def test_undo_puts_everything_back() -> None:
     assert warnings.showwarning is not before[1]
     lines.undo()
     assert (logging.getLogger().handlers[:], warnings.showwarning, threading.excepthook) == before
+
+
+def test_lines_of_libraries_have_every_field_that_the_list_gives_them(lines: Lines) -> None:
+    try:
+        int(CANARY)
+    except ValueError:
+        logging.getLogger("dramatiq").exception("Failed to process message %s.", CANARY)
+    assert set(lines.only) - set(ALWAYS) == set(EVENTS["library.logged"].fields)

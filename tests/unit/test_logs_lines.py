@@ -78,7 +78,7 @@ def test_log_writes_what_is_at_least_at_its_level(level: str, count: int) -> Non
     stream = io.StringIO()
     log = log_to(stream, level=level)
     log("reply.published", reply_id="r")
-    log("worker.stopped", released=0)
+    log("worker.stopped", duration_s=0)
     log("gate.closed", reason="throttled")
     assert len(written(stream)) == count
 
@@ -87,9 +87,9 @@ def test_log_leaves_out_what_is_not_in_the_closed_list() -> None:
     stream = io.StringIO()
     log = log_to(stream)
     log("question.shown", question=CANARY)
-    log("worker.stopped", released=1, question=CANARY)
-    log("worker.stopped", released={"question": CANARY})
-    assert [line.get("released") for line in written(stream)] == [1, "<dict>"]
+    log("worker.stopped", duration_s=1, question=CANARY)
+    log("worker.stopped", duration_s={"question": CANARY})
+    assert [line.get("duration_s") for line in written(stream)] == [1, "<dict>"]
     assert CANARY not in stream.getvalue()
 
 
@@ -98,7 +98,7 @@ def test_log_leaves_out_what_is_not_in_the_closed_list() -> None:
     [
         ("question.shown", {}),
         ("worker.stopped", {"question": "x"}),
-        ("worker.stopped", {"released": {"a": 1}}),
+        ("worker.stopped", {"duration_s": {"a": 1}}),
         ("reply.published", {"question": "x"}),
     ],
 )
@@ -154,12 +154,12 @@ def test_log_of_a_closed_stream_does_not_raise() -> None:
     stream = io.StringIO()
     log = log_to(stream)
     stream.close()
-    log("worker.stopped", released=0)
+    log("worker.stopped", duration_s=0)
 
 
 def test_log_of_a_full_disk_does_not_raise() -> None:
     full = open("/dev/full", "w")  # noqa: PTH123, SIM115 (closing it raises, as its buffer cannot be written)
-    log_to(full)("worker.stopped", released=0)
+    log_to(full)("worker.stopped", duration_s=0)
     with pytest.raises(OSError, match="No space"):
         full.close()
 

@@ -22,7 +22,7 @@ POST: dict[str, Any] = {
 
 
 def counted(meters: ProcessMeters) -> list[str]:
-    """Return the call and status of every timed call."""
+    """Return the call and result of every timed call."""
     text = meters.exposition("", None)[0].decode()
     head = "askrelay_api_call_duration_seconds_count"
     return [line.removeprefix(head) for line in text.splitlines() if line.startswith(head)]
@@ -51,7 +51,7 @@ async def test_every_call_to_the_api_is_timed_and_returns_what_it_returned() -> 
         "list_messages",
         "post_question",
     ]
-    assert all('status="ok"' in line for line in counted(meters))
+    assert all('result="ok"' in line for line in counted(meters))
     assert len(fake.calls) == 7
 
 
@@ -62,7 +62,7 @@ async def test_a_failed_call_is_counted_under_its_code_and_fails_the_same(error:
     with pytest.raises(type(error)) as raised:
         await assistant.post_question(123, "session", **POST)
     assert raised.value is error
-    assert counted(meters) == [f'{{call="post_question",status="{error.code}"}} 1.0']
+    assert counted(meters) == [f'{{call="post_question",result="{error.code}"}} 1.0']
 
 
 async def test_a_call_that_is_cut_off_is_counted_as_cancelled() -> None:
@@ -73,7 +73,7 @@ async def test_a_call_that_is_cut_off_is_counted_as_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert counted(meters) == ['{call="post_question",status="cancelled"} 1.0']
+    assert counted(meters) == ['{call="post_question",result="cancelled"} 1.0']
 
 
 async def test_rings_are_counted_when_rung_and_when_heard() -> None:

@@ -151,3 +151,34 @@ def test_nothing_is_exposed_that_tells_when_a_series_began() -> None:
     told = meters()
     told.events_taken("new", 1)
     assert "_created" not in told.exposition("", None)[0].decode()
+
+
+@pytest.mark.parametrize(
+    ("status", "label"),
+    [(200, "200"), (429, "429"), (524, "524"), (None, "none"), (999, "other"), (0, "other")],
+)
+def test_a_request_is_counted_under_its_status_with_a_bounded_number_of_values(
+    status: int | None, label: str
+) -> None:
+    told = meters()
+    told.api_answered("post_question", status, 3.0)
+    seen = samples(told)
+    name = "askrelay_api_request_duration_seconds"
+    assert seen[f"{name}_count", "post_question", label] == 1
+    assert seen[f"{name}_sum", "post_question", label] == 3
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_series_that_are_there_from_the_start_have_documented_values(metric: Metric) -> None:
+    documented = [values for _, values in metric.labels]
+    for values in metric.starts:
+        assert len(values) == len(documented)
+        for value, told in zip(values, documented, strict=True):
+            assert value in re.findall(r"\w+", told) or "an error code" in told
+
+
+def test_what_alerts_look_at_is_there_at_zero_before_its_first_count() -> None:
+    seen = samples(meters())
+    assert seen["askrelay_turns_total", "outcome_unknown", "failed"] == 0
+    assert seen["askrelay_events_total", "id_conflict", "rejected"] == 0
+    assert seen["askrelay_turns_lost_total", "crashed"] == 0

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.fakes import FakeBell, FakeBus, FakeLedger, Highest, Log, LoopClock, Points
 from tests.unit.virtual_time import in_virtual_time, until
 from worker.core.errors import LedgerUnavailable
-from worker.core.model import Acceptance
+from worker.core.model import Acceptance, MessageOptions
 from worker.core.ports import Delivery, PublishResult, RecoveryPoint
 from worker.runtime.intake import LEDGER_AWAY_S, Intake, IntakeRules
 
@@ -52,6 +52,7 @@ class Bench:
     """An intake on fakes, in virtual time."""
 
     answer_within_s: float | None = None
+    event_options: frozenset[str] = frozenset()
     repeats: list[None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -65,7 +66,7 @@ class Bench:
             randomness=Highest(),
             points=self.points,
             log=self.log,
-            rules=IntakeRules("crm", self.answer_within_s),
+            rules=IntakeRules("crm", self.answer_within_s, self.event_options),
             on_repeat=lambda: self.repeats.append(None),
         )
 
@@ -305,3 +306,22 @@ def test_no_line_of_the_log_holds_what_the_contact_wrote() -> None:
     in_virtual_time(bench.take(delivery("a", **canary), delivery("b", **canary), raw(b'{"CANARY": 1}')))
     assert bench.log.lines
     assert "CANARY" not in str([fields for _, fields in bench.log.lines])
+
+
+async def test_an_option_that_the_settings_allow_goes_with_the_question() -> None:
+    bench = Bench(event_options=frozenset({"custom_persona", "chatbot_model"}))
+    await bench.take(delivery(options={"custom_persona": "A pirate.", "custom_context": None}))
+    (((question,),),) = bench.ledger.called("accept")
+    assert question.options == MessageOptions(custom_persona="A pirate.")
+
+
+async def test_an_event_with_an_option_that_is_not_allowed_is_rejected_and_the_others_are_taken() -> None:
+    bench = Bench(event_options=frozenset({"custom_persona"}))
+    denied = delivery("evt-2", options={"custom_persona": "A pirate.", "custom_context": "CANARY"})
+    await bench.take(delivery("evt-1"), denied, delivery("evt-3", options={}))
+    ((questions,),) = bench.ledger.called("accept")
+    assert [question.event_id for question in questions] == ["evt-1", "evt-3"]
+    assert bench.bus.called("reject") == [
+        (denied, "invalid_question", "options.custom_context: not in ASKRELAY_EVENT_OPTIONS")
+    ]
+    assert "CANARY" not in str(bench.log.lines)

@@ -270,6 +270,7 @@ def test_the_sweeper_goes_on_sooner_while_there_is_more_to_erase() -> None:
         assert ended - begun < 10.0
 
     bench.run(scenario)
+    assert bench.log.of("sweeper.swept")[0] == {"overdue": 0, "erased": 500}
 
 
 def test_a_reply_that_was_not_confirmed_at_the_end_is_left_to_others() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from tests.unit.core_cases import CONVERSATION, QUESTION, RULES
 from tests.unit.fakes import FakeAssistant, FakeBell, FakeLedger, Highest, Log, LoopClock, Points
 from tests.unit.virtual_time import in_virtual_time, until
 from worker.core.errors import GateClosed, LeaseLost, LedgerUnavailable
-from worker.core.model import Claim, Claims, Intent, Lease, OutboxReply
+from worker.core.model import Claim, Claims, Intent, Lease, OutboxReply, Progress
 from worker.core.world import World
 from worker.runtime.turns import LOOK_S, Turns
 
@@ -399,3 +401,78 @@ def test_the_canonical_line_says_what_happened_and_nothing_that_was_written() ->
 
 def _intent(bench: Bench) -> Any:
     return Intent(bench.clock.boottime(), "session-1", 0)
+
+
+class Live(Bench):
+    """Turns whose answers are told while they are written: a piece every so often."""
+
+    def __init__(self, *, pieces: int, every_s: float) -> None:
+        super().__init__()
+        #: When each event came, what it said, and how many turns were finished by then.
+        self.told: list[tuple[float, dict[str, Any], int]] = []
+        self.turns.tell = self._tell
+
+        async def write(_project: int, session: str, text: str, external_id: str, *_: Any) -> Any:
+            assert self.assistant.on_progress is not None
+            for number in range(pieces):
+                self.assistant.on_progress(f"{number} ")
+                await asyncio.sleep(every_s)
+            return self.assistant.store(session, text, external_id)
+
+        self.assistant.script("post_question", write)
+        self.ledger.script("claim", claims(1))
+
+    def _tell(self, progress: Progress) -> None:
+        event = json.loads(progress.body)
+        assert (progress.event_id, progress.question_id) == (event["id"], event["data"]["question_id"])
+        self.told.append((self.clock.boottime(), event["data"], len(self.finished)))
+
+    async def finish(self) -> None:
+        await until(lambda: self.finished, "it is finished")
+        await asyncio.sleep(2.0)
+
+
+def test_an_answer_is_told_at_most_four_times_a_second_all_of_it_each_time() -> None:
+    bench = Live(pieces=100, every_s=0.02)
+    bench.run(bench.finish)
+    times = [at for at, _, _ in bench.told]
+    assert 8 <= len(times) <= 9
+    assert all(later - earlier >= 0.249 for earlier, later in pairwise(times))
+    texts = [data["answer_so_far"] for _, data, _ in bench.told]
+    assert texts[0] == "0 "
+    assert all(later.startswith(earlier) and later != earlier for earlier, later in pairwise(texts))
+    assert [data["sequence"] for _, data, _ in bench.told] == list(range(1, len(times) + 1))
+
+
+def test_nothing_is_told_once_the_reply_is_being_recorded() -> None:
+    # The last piece comes within the pause after the event before it, and would be told later.
+    bench = Live(pieces=2, every_s=0.01)
+    bench.run(bench.finish)
+    assert [(data["answer_so_far"], finished) for _, data, finished in bench.told] == [("0 ", 0)]
+
+
+def test_nothing_is_told_after_the_lease_may_have_ended() -> None:
+    bench = Live(pieces=100, every_s=1.0)
+    # Renewals fail from the beginning on: another worker may have answered by the end of the lease.
+    bench.ledger.script("renew", *[LedgerUnavailable()] * 100)
+    bench.run(bench.finish)
+    begun = bench.told[0][0]
+    assert RULES.lease_s - 3 < bench.told[-1][0] - begun < RULES.lease_s
+
+
+def test_a_renewed_lease_lets_the_answer_go_on_being_told() -> None:
+    bench = Live(pieces=100, every_s=1.0)
+    bench.run(bench.finish)
+    assert len(bench.told) == 100
+
+
+def test_nothing_is_told_of_answers_where_nobody_wants_it() -> None:
+    bench = Bench()
+    bench.ledger.script("claim", claims(1))
+    bench.answer_slowly(1.0)
+
+    async def scenario() -> None:
+        await until(lambda: bench.finished, "it is finished")
+
+    bench.run(scenario)
+    assert bench.assistant.on_progress is None

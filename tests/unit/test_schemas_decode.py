@@ -572,3 +572,23 @@ def test_refusal_never_shows_what_the_event_said() -> None:
                 shown.add(f"{refused} {refused!r} {refused.__context__!r} {refused.__cause__!r}")
     assert len(shown) > 10
     assert not [text for text in shown if canary in text]
+
+
+def test_options_that_are_set_go_along() -> None:
+    options = {"custom_persona": "A guide.", "chatbot_model": "", "response_source": None, "what": "ever"}
+    assert question_of(asking(options=options)).options == {"custom_persona": "A guide."}
+    assert question_of(asking(options=None)).options == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "detail"),
+    [
+        ({"response_source": "everything"}, "response_source is not one that is taken"),
+        ({"custom_persona": " "}, "custom_persona is blank"),
+        ({"custom_context": 7}, "custom_context is not a string"),
+        ({"chatbot_model": "a b"}, "chatbot_model is not a model's name"),
+        ("custom_persona", "options is not an object"),
+    ],
+)
+def test_option_that_is_not_right_is_refused(options: Any, detail: str) -> None:
+    assert refusal_of(asking(options=options)) == ("invalid_question", detail)

@@ -313,7 +313,31 @@ def test_secrets_never_stand_in_messages_or_representations(tmp_path: Path) -> N
 
 def test_every_setting_is_declared_with_a_name_and_a_sentence() -> None:
     assert len(SETTINGS) == len({setting.name for setting in SETTINGS})
-    internal = {"customgpt_api_key_file"}
+    internal = {"customgpt_api_key_file", "inkeep_api_key_file"}
     assert {setting.field for setting in SETTINGS} == set(Settings.model_fields) - internal
     for setting in SETTINGS:
         assert setting.about.endswith("."), setting.name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ASKRELAY_LANG", "english language"),
+        ("ASKRELAY_CUSTOM_PERSONA", "  "),
+        ("ASKRELAY_CUSTOM_CONTEXT", " "),
+        ("ASKRELAY_CHATBOT_MODEL", "gpt 4"),
+        ("ASKRELAY_RESPONSE_SOURCE", "everything"),
+        ("ASKRELAY_EVENT_OPTIONS", "custom_persona,custom_contest"),
+    ],
+)
+def test_option_that_is_not_right_stops_the_start(name: str, value: str) -> None:
+    assert name in only_problem({name: value})
+
+
+def test_names_of_event_options_are_a_list_and_a_near_miss_is_named() -> None:
+    loaded = load_settings(
+        BASE | {"ASKRELAY_EVENT_OPTIONS": " Custom_Persona, chatbot_model,custom_persona "}
+    )
+    assert loaded.allowed_event_options == {"custom_persona", "chatbot_model"}
+    assert load_settings(BASE).allowed_event_options == frozenset()
+    assert "did you mean custom_context?" in only_problem({"ASKRELAY_EVENT_OPTIONS": "custom_contest"})

@@ -18,7 +18,7 @@ from worker.core.ports import Delivery, PublishResult
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.core.model import Reply
+    from worker.core.model import Progress, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +148,10 @@ class MemoryBus:
         *,
         answered_key: str = "contact.question.answered",
         failed_key: str = "contact.question.failed",
+        progress_key: str = "contact.question.progress",
     ) -> None:
         self.broker = broker or MemoryBroker()
-        self._keys = {"answered": answered_key, "failed": failed_key}
+        self._keys = {"answered": answered_key, "failed": failed_key, "progress": progress_key}
         self._unacked: dict[int, _Waiting] = {}
         #: Tells the deliveries of one channel from those of the next.
         self._channel = object()
@@ -190,7 +191,12 @@ class MemoryBus:
         """Publish; RETURNED when no queue is bound for the reply's key."""
         # A broker is never there at once: whoever publishes has to bear that others run meanwhile.
         await asyncio.sleep(0)
-        return [self._publish(self._message(reply)) for reply in replies]
+        return [self._publish(self._message(reply, reply.kind)) for reply in replies]
+
+    def tell(self, progress: Progress) -> None:
+        """Publish an event that may be lost, and is when no queue is bound for its key."""
+        if self._is_started:
+            self.broker.publish(self._message(progress, "progress"))
 
     async def reject(self, delivery: Delivery, *, reason: str, detail: str) -> PublishResult:
         """Put the original bytes into the rejected queue with the reason; does not ack."""
@@ -238,16 +244,16 @@ class MemoryBus:
             receipt=(self._channel, waiting),
         )
 
-    def _message(self, reply: Reply) -> MemoryMessage:
+    def _message(self, reply: Reply | Progress, kind: str) -> MemoryMessage:
         traces = {"traceparent": reply.traceparent, "tracestate": reply.tracestate}
         return MemoryMessage(
-            routing_key=self._keys[reply.kind],
+            routing_key=self._keys[kind],
             body=reply.body,
             content_type="application/cloudevents+json",
             message_id=reply.event_id,
             correlation_id=reply.question_id,
             app_id="askrelay",
-            type=f"contact.question.{reply.kind}",
+            type=f"contact.question.{kind}",
             headers={name: value for name, value in traces.items() if value is not None},
         )
 

@@ -44,6 +44,24 @@ COMMANDS = (
         "question",
         "Look at single questions, or let a conversation go on.",
     ),
+    Command(
+        "lookup",
+        "worker.cli.lookup",
+        "lookup",
+        "Look a contact up in ledger and API: do they agree?",
+    ),
+    Command(
+        "conversations",
+        "worker.cli.conversations",
+        "conversations",
+        "List, read, rename and delete conversations at the API.",
+    ),
+    Command(
+        "project",
+        "worker.cli.project",
+        "project",
+        "Create and look at projects: the agents that answer.",
+    ),
     Command("settings", "worker.cli.settings", "settings", "Show every setting with its value and origin."),
     Command("db", "worker.cli.db", "db", "Bring the ledger's tables up to date."),
     Command(

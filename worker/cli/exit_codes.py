@@ -27,6 +27,9 @@ class ExitCode(IntEnum):
     NOT_FOUND = 7, "What was asked for is not there."
     NO_ANSWER = 8, "No reply came in the time allowed."
     FAILED_REPLY = 9, "The reply came and says that the question failed."
-    CHECK_FAILED = 10, "A check (doctor, demo, schema check) found something wrong."
+    CHECK_FAILED = (
+        10,
+        "A check (doctor, demo, schema check, lookup, conversations delete) found something wrong.",
+    )
     MACHINE = 11, "The machine refused: a port is taken, a disk is full, a file cannot be read."
     INTERRUPTED = 130, "Stopped from the keyboard."

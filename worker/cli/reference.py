@@ -34,6 +34,7 @@ _CONSEQUENCES = {
     errors.AssistantError: "What a call to the API came to; the turn decides what follows.",
     errors.TurnError: "The question ends with a failed reply whose `reason` is this code.",
     errors.LedgerError: "Nothing is lost: what was not committed is done again.",
+    errors.MirrorError: "The reply is out already; only the copy of the conversation is missing.",
     errors.ReplyError: "The reply stays in the outbox and is published again.",
     errors.SettingsError: "The start stops and says what to do.",
 }
@@ -154,7 +155,8 @@ def _metrics() -> Iterator[str]:
     yield (
         "`GET /metrics` on `ASKRELAY_HEALTH_HOST` and `ASKRELAY_HEALTH_PORT` (127.0.0.1:8088), in the text"
         " format of Prometheus or as OpenMetrics, whichever is asked for. Base units; no label holds a"
-        " contact, an event or a text. A series with labels is not there until its first count.\n"
+        " contact, an event or a text. Counters begin at 0 for the values that alerts look at; every other"
+        " series with labels is not there until its first count.\n"
     )
     yield "## Of each worker\n"
     yield "Scrape every worker and sum over them: each counts what it did itself, from its own start.\n"

@@ -98,6 +98,9 @@ def rows_of(seen: Status) -> Iterator[tuple[str, str, str]]:
     age = "" if ledger.outbox_oldest_at is None else f", oldest {span_text(now - ledger.outbox_oldest_at)}"
     yield "outbox", counted("outbox", ledger.outbox_waiting), f"replies not published yet{age}"
     yield "unroutable", counted("outbox", ledger.outbox_unroutable), "replies that no queue takes"
+    if ledger.mirror_waiting or ledger.mirror_trouble:
+        yield "mirror", counted("mirror", ledger.mirror_waiting), "conversations to be mirrored"
+        yield from _mirror_trouble(ledger)
     yield "duplicates", f"{ledger.duplicate_posts:,}", "questions that were posted twice (duplicate_post)"
     if ledger.late_posts:
         yield "late posts", f"{ledger.late_posts:,}", "left later than ASKRELAY_SEND_GRACE_S allows"
@@ -113,6 +116,13 @@ def rows_of(seen: Status) -> Iterator[tuple[str, str, str]]:
     for worker in ledger.workers:
         seen_ago = f"seen {span_text(now - worker.seen_at)} ago, up {span_text(now - worker.started_at)}"
         yield "", worker.version, f"{worker.worker_id}: {seen_ago}"
+
+
+def _mirror_trouble(ledger: LedgerReport) -> Iterator[tuple[str, str, str]]:
+    if ledger.mirror_refused:
+        yield "  refused", f"{ledger.mirror_refused:,}", "set aside until their next answer"
+    for code, count in ledger.mirror_trouble.items():
+        yield f"  {code}", f"{count:,}", "why their last try failed"
 
 
 def gate_text(gate: GateReport, now: float) -> tuple[str, str]:
@@ -149,6 +159,11 @@ def json_of(seen: Status) -> dict[str, Any]:
             "waiting": ledger.outbox_waiting,
             "unroutable": ledger.outbox_unroutable,
             "oldest_at": moment_json(ledger.outbox_oldest_at),
+        },
+        "mirror": {
+            "waiting": ledger.mirror_waiting,
+            "refused": ledger.mirror_refused,
+            "trouble": ledger.mirror_trouble,
         },
         "gates": [
             {

@@ -61,7 +61,10 @@ async def find_again(turn: Turn) -> None:
     except ConversationGone as error:
         raise ProjectNotFound from error
     try:
-        await turn.read(lambda: turn.world.assistant.list_messages(project_id, session_id, above=-1))
+        await turn.read(
+            lambda admit: turn.world.assistant.list_messages(project_id, session_id, above=-1, admit=admit),
+            "posts",
+        )
     except ConversationGone:
         await turn.write(lambda: turn.world.ledger.forget_session(turn.claim.lease))
         turn.conversation = replace(
@@ -81,7 +84,9 @@ async def find_again(turn: Turn) -> None:
 async def _listed(turn: Turn) -> list[RemoteConversation]:
     """List by tag, lowest id first, without those that are deleted or forgotten."""
     tag = tag_of(turn.project_id, turn.conversation)
-    listed = await turn.read(lambda: turn.world.assistant.find_conversations(turn.project_id, tag))
+    listed = await turn.read(
+        lambda admit: turn.world.assistant.find_conversations(turn.project_id, tag, admit=admit), "posts"
+    )
     forgotten = turn.conversation.forgotten_session_ids
     matching = [
         remote
@@ -100,7 +105,10 @@ async def _adopt(turn: Turn, remote: RemoteConversation, *, has_extras: bool) ->
     """
     try:
         listing = await turn.read(
-            lambda: turn.world.assistant.list_messages(turn.project_id, remote.session_id, above=-1)
+            lambda admit: turn.world.assistant.list_messages(
+                turn.project_id, remote.session_id, above=-1, admit=admit
+            ),
+            "posts",
         )
     except ConversationGone:
         # Listed but gone: on its way out of the API's listing.

@@ -29,6 +29,9 @@ AskrelayError
 │   ├── LeaseLost           lease_lost             stop at once, touch nothing
 │   ├── MessageClaimed      message_claimed        the API named a message that answers another question
 │   └── GateClosed          gate_closed            nothing may be sent now; it names the time to look again
+├── MirrorError             a copy of a conversation was not made elsewhere
+│   ├── MirrorRefused       mirror_refused         this one is set aside, with its reason
+│   └── MirrorNotFound      mirror_not_found       the mirror halts: its address is wrong
 ├── ReplyError
 │   ├── ReplyUnroutable     reply_unroutable       the outbox keeps it
 │   └── ReplyNotConfirmed   reply_not_confirmed    the outbox keeps it
@@ -243,6 +246,22 @@ class GateClosed(LedgerError):
         super().__init__(reason)
         self.reason = reason
         self.retry_in_s = retry_in_s
+
+
+class MirrorError(AskrelayError):
+    """The mirror did not take a copy of a conversation."""
+
+
+class MirrorRefused(MirrorError):
+    """The mirror does not take the copy of this conversation."""
+
+    code = "mirror_refused"
+
+
+class MirrorNotFound(MirrorError):
+    """The mirror's address leads nowhere."""
+
+    code = "mirror_not_found"
 
 
 class ReplyError(AskrelayError):

@@ -1,34 +1,44 @@
 """The gate: the fleet's shared pace, pauses, halts and breaker, as rules over one value (PROTOCOL 7).
 
 The ledger keeps the value in one row per API key, locks it, and asks here what is allowed.
+
+Requests have two shares. ``posts``: what a question needs on its way to its answer, the lookup and creation
+of a conversation included. ``reads``: what finds out, heals and checks. Posts come first, and while both wait
+every fifth request is a read, so that neither can be starved; what one share leaves, the other may use.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from worker.core.model import GateNews
+from worker.core.pace import BUCKET_S, WINDOW_S, Pace, Spent, ready, ready_in_s, spend
 
-#: s. The window of the plan's limit.
-WINDOW_S = 60.0
-#: s. Requests are counted in buckets of this width. A bucket counts until one width after its last moment is
-#: WINDOW_S old, so that a request that arrives half a second late never makes the API see one too many.
-BUCKET_S = 0.5
 #: Failures in a row, across the fleet, that open the breaker: fewer would trip on ordinary bad luck.
 BREAKER_FAILURES = 5
 #: s. Pause between probes while the breaker is open.
 BREAKER_PROBE_S = 5.0
 #: The reasons that end only when a probe succeeds; a throttle ends by itself.
 PROBED = frozenset({"breaker", "credits_exhausted", "credentials_rejected", "project_not_found"})
+#: The reasons that only an answered question disproves: reading works without credits.
+POSTED = frozenset({"credits_exhausted"})
+#: Requests of posts for one of reads while both wait.
+POSTS_PER_READ = 4
+#: s. A share that was refused is held to be waiting for so long; who waits asks again every 5 s at least.
+WAITING_S = 10.0
+#: Requests that a new contact's turn needs: list, create, post. Others need one.
+NEW_CONTACT_REQUESTS = 3
+#: s. A turn starts when its first request may begin now and the others within so long, or as soon as the even
+#: pace brings them: it waits for them with its lease in hand, and what waits for long is to be a row.
+PATIENCE_S = 2.0
 
+#: Part of a burst that is kept for contacts that do not follow themselves, while there are any.
+KEPT_PART = 0.5
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """The plan's limits; 0 is no limit."""
-
-    requests_per_minute: int
-    requests_at_once: int
+Share = Literal["posts", "reads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +53,40 @@ class Gate:
     failures: int = 0
     #: The conversation whose turn is the probe now.
     probe: int | None = None
-    #: Requests begun, by bucket number.
-    buckets: dict[int, int] = field(default_factory=dict)
+    spent: Spent = field(default_factory=Spent)
     #: The API was seen to change the text or the external_id of a question.
     is_altering: bool = False
+    #: Requests of posts since the last one of reads, up to POSTS_PER_READ.
+    posts_since_read: int = 0
+    #: Until when the shares are held to be waiting.
+    posts_wait_until: float = 0.0
+    reads_wait_until: float = 0.0
+    #: The worker that heals, which is one request at once beside the turns; until when, should it die.
+    healer: str | None = None
+    healer_until: float = 0.0
+    #: Until when a part of the pace is kept for contacts that do not follow themselves: some were there.
+    fresh_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """What runs now."""
+
+    #: Turns that hold a lease, and requests that nobody waits for any more, which may still be at work.
+    turns: int = 0
+    abandoned: int = 0
+    #: Requests that these turns have yet to make.
+    owed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A turn that might start."""
+
+    #: Requests that it needs.
+    cost: int
+    #: Its question waited for the one before it: a contact that asks faster than it is answered.
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +95,23 @@ class Admission:
 
     count: int
     retry_in_s: float = 0.0
+    #: What keeps the others back, if anything does.
     reason: str | None = None
     #: Exactly one may go, to find out whether the reason is gone.
     probes: str | None = None
+    #: Of the count, how many the reads may have although posts wait.
+    reads: int = 0
+    #: Reads that wait elsewhere than in the ledger: so many of ``reads`` are to be left to them.
+    reads_elsewhere: bool = False
+    #: Only what is to be read back may go.
+    is_reads_only: bool = False
+    #: Requests that may begin now, and soon, for these turns.
+    requests: float = math.inf
+    requests_soon: float = math.inf
+    #: How many of these a turn that follows itself leaves to others.
+    kept: int = 0
+    #: Requests that turns under way have yet to make.
+    owed: int = 0
 
 
 def refreshed(gate: Gate, now: float) -> Gate:
@@ -67,35 +121,81 @@ def refreshed(gate: Gate, now: float) -> Gate:
     return gate
 
 
-def tokens_left(gate: Gate, now: float, pace: Pace) -> float:
-    """Return how many requests may begin now within the minute's limit."""
-    if not pace.requests_per_minute:
-        return math.inf
-    return pace.requests_per_minute - sum(_counted(gate, now).values())
-
-
-def next_token_in_s(gate: Gate, now: float, pace: Pace) -> float:
-    """Return in how many seconds a request may begin; 0 when one may now."""
-    if tokens_left(gate, now, pace) > 0:
-        return 0.0
-    oldest = min(_counted(gate, now), default=0)
-    return max((oldest + 2) * BUCKET_S + WINDOW_S - now, BUCKET_S / 10)
-
-
-def admit_turns(gate: Gate, now: float, pace: Pace, *, wanted: int, running: int) -> Admission:
+def admit_turns(gate: Gate, now: float, pace: Pace, *, wanted: int, under_way: UnderWay) -> Admission:
     """Say how many turns may start: none behind a closed gate, one as a probe, else what the pace allows."""
     if gate.reason is not None and now < gate.closed_until:
         return Admission(0, gate.closed_until - now, gate.reason)
+    places = _places(gate, now, pace, under_way)
+    is_reads_only = places < 1
+    if is_reads_only:
+        # Who reads an abandoned request back takes its place over: it would be kept for nobody.
+        places = min(places + under_way.abandoned, under_way.abandoned)
+    if places < 1:
+        return Admission(0, math.inf, "at_once")
+    requests = ready(gate.spent, now, pace) - under_way.owed
+    if requests < 1:
+        return Admission(0, ready_in_s(gate.spent, now, pace, under_way.owed + 1), "pace")
     if gate.reason in PROBED:
-        return Admission(1, probes=gate.reason)
-    if pace.requests_at_once:
-        wanted = min(wanted, pace.requests_at_once - running)
-        if wanted <= 0:
-            return Admission(0, reason="at_once", retry_in_s=math.inf)
-    tokens = tokens_left(gate, now, pace)
-    if tokens < 1:
-        return Admission(0, next_token_in_s(gate, now, pace), "pace")
-    return Admission(int(min(wanted, tokens)))
+        return Admission(0, math.inf, "at_once") if is_reads_only else Admission(1, probes=gate.reason)
+    count = int(min(wanted, places, requests))
+    if is_reads_only:
+        return Admission(count, reason="at_once", reads=count, is_reads_only=True, owed=under_way.owed)
+    return Admission(
+        count,
+        retry_in_s=math.inf if places <= requests else pace.step_s,
+        reason=None if count == wanted else "at_once" if places <= requests else "pace",
+        reads=_due_to_reads(gate, pace, count),
+        reads_elsewhere=now < gate.reads_wait_until,
+        requests=requests,
+        requests_soon=ready(gate.spent, now + _patience_s(pace), pace) - under_way.owed,
+        kept=_kept(gate, now, pace),
+        owed=under_way.owed,
+    )
+
+
+def cost_of(pace: Pace, *, is_new_contact: bool) -> int:
+    """Return how many requests a turn has to find; a plan may be too small to let them begin together."""
+    if not is_new_contact or not pace.requests_per_minute:
+        return 1
+    return min(NEW_CONTACT_REQUESTS, pace.burst)
+
+
+def chosen(admission: Admission, candidates: Sequence[Candidate]) -> list[int]:
+    """Return the places of the turns that start, out of those that are due in this order.
+
+    Who follows itself stands back while others were there lately. A contact with a thousand questions would
+    otherwise use up the minute, and everybody else would wait for the rest of it.
+    """
+    now, soon = admission.requests, admission.requests_soon
+    places: list[int] = []
+    for place, candidate in enumerate(candidates):
+        if len(places) == admission.count:
+            break
+        kept = admission.kept if candidate.follows else 0
+        if now < 1 + kept or soon < max(candidate.cost, 1 + kept):
+            if candidate.follows:
+                continue
+            break
+        places.append(place)
+        now, soon = now - candidate.cost, soon - candidate.cost
+    return places
+
+
+def retry_of(gate: Gate, now: float, pace: Pace, *, owed: int, wanted: Candidate) -> float:
+    """Return in how many seconds a turn that did not start may find its requests."""
+    kept = _kept(gate, now, pace) if wanted.follows else 0
+    first_in_s = ready_in_s(gate.spent, now, pace, owed + kept + 1)
+    last_in_s = ready_in_s(gate.spent, now, pace, owed + wanted.cost)
+    return max(first_in_s, last_in_s - _patience_s(pace), BUCKET_S / 10)
+
+
+def note_claim(gate: Gate, now: float, *, is_waiting: bool, is_any_fresh: bool) -> Gate:
+    """Remember whether questions wait for the pace, so that reads stand back, and who had turns."""
+    if is_any_fresh and gate.fresh_until < now + WINDOW_S / 2:
+        gate = replace(gate, fresh_until=now + WINDOW_S)
+    if is_waiting:
+        return replace(gate, posts_wait_until=_until(gate.posts_wait_until, now))
+    return replace(gate, posts_wait_until=0.0) if gate.posts_wait_until else gate
 
 
 def begin_probe(gate: Gate, now: float, *, conversation: int, within_s: float) -> Gate:
@@ -103,33 +203,65 @@ def begin_probe(gate: Gate, now: float, *, conversation: int, within_s: float) -
     return replace(gate, probe=conversation, closed_until=now + within_s)
 
 
-def admit_request(gate: Gate, now: float, pace: Pace, *, conversation: int | None) -> tuple[Gate, Admission]:
+def admit_request(
+    gate: Gate, now: float, pace: Pace, *, conversation: int | None, share: Share
+) -> tuple[Gate, Admission]:
     """Count one request, or say why it may not begin."""
     is_probe = gate.probe is not None and gate.probe == conversation
     if gate.reason is not None and not is_probe and (now < gate.closed_until or gate.reason in PROBED):
         return gate, Admission(0, max(gate.closed_until - now, BUCKET_S), gate.reason)
     if not pace.requests_per_minute:
+        return _shared(gate, share) if pace.requests_at_once else gate, Admission(1)
+    free = ready(gate.spent, now, pace)
+    due_to_reads = _due_to_reads(gate, pace, int(free))
+    if share == "posts":
+        is_free = free - (due_to_reads if now < gate.reads_wait_until else 0) >= 1
+    else:
+        is_free = (due_to_reads if now < gate.posts_wait_until else free) >= 1
+    # A probe is alone: nobody waits beside it.
+    if is_free or (is_probe and free >= 1):
+        return _shared(replace(gate, spent=spend(gate.spent, now, pace)), share), Admission(1)
+    others_first = 1 if share == "posts" else POSTS_PER_READ - gate.posts_since_read
+    retry_in_s = ready_in_s(gate.spent, now, pace, 1 if free < 1 else 1 + max(others_first, 1))
+    return _refused(gate, now, share), Admission(0, retry_in_s, "pace")
+
+
+def admit_healer(
+    gate: Gate, now: float, pace: Pace, *, worker: str, turns: int, within_s: float
+) -> tuple[Gate, Admission]:
+    """Give a worker's healing a place among the requests at once, or keep it, or say that there is none.
+
+    One worker heals at a time. Its place ends by itself after ``within_s``.
+    """
+    if not pace.requests_at_once:
         return gate, Admission(1)
-    if tokens_left(gate, now, pace) < 1:
-        return gate, Admission(0, next_token_in_s(gate, now, pace), "pace")
-    bucket = math.floor(now / BUCKET_S)
-    kept = _counted(gate, now)
-    kept[bucket] = kept.get(bucket, 0) + 1
-    return replace(gate, buckets=kept), Admission(1)
+    if gate.healer not in {None, worker} and now < gate.healer_until:
+        return gate, Admission(0, gate.healer_until - now, "at_once")
+    if gate.healer != worker and turns >= pace.requests_at_once:
+        return _refused(gate, now, "reads"), Admission(0, BUCKET_S, "at_once")
+    return replace(gate, healer=worker, healer_until=now + within_s), Admission(1)
+
+
+def end_healer(gate: Gate, *, worker: str) -> Gate:
+    """Take the worker's place back."""
+    return replace(gate, healer=None, healer_until=0.0) if gate.healer == worker else gate
 
 
 def hear(gate: Gate, now: float, news: GateNews, *, conversation: int | None = None) -> Gate:
     """Return the gate after a call told something about the API.
 
-    A success opens the breaker whoever reports it. What a person must mend (key, project, credits) ends only
-    by the probe's own success: an older request that was let through before proves nothing.
+    A success opens the breaker whoever reports it, and so does any other answer of the API's own: it is up.
+    What a person must mend (key, project, credits) ends only by the probe's own success: an older request
+    that was let through before proves nothing. That a reading works says nothing of the credits.
     """
     is_probe = gate.probe is not None and gate.probe == conversation
     match news.kind:
-        case "ok":
-            if gate.reason == "breaker" or (gate.reason in PROBED and is_probe):
+        case "ok" | "answered":
+            is_proof = is_probe and (news.kind == "ok" or gate.reason not in POSTED)
+            if gate.reason == "breaker" or (gate.reason in PROBED and is_proof):
                 return replace(gate, reason=None, closed_until=0.0, failures=0, probe=None)
-            return replace(gate, failures=0) if gate.failures else gate
+            heard = replace(gate, failures=0) if gate.failures else gate
+            return end_probe(heard, now, conversation=conversation) if conversation is not None else heard
         case "failure":
             failures = gate.failures + 1
             if gate.reason is None and failures >= BREAKER_FAILURES:
@@ -155,12 +287,51 @@ def end_probe(gate: Gate, now: float, *, conversation: int) -> Gate:
     return replace(gate, probe=None, closed_until=now + BREAKER_PROBE_S)
 
 
-def _counted(gate: Gate, now: float) -> dict[int, int]:
-    """Return the buckets that count: those whose end, and one bucket's width more, is not WINDOW_S ago."""
-    first = math.ceil((now - WINDOW_S) / BUCKET_S) - 2
-    return {bucket: count for bucket, count in gate.buckets.items() if bucket >= first}
-
-
 def is_idle(gate: Gate) -> bool:
     """Tell whether a success changes nothing, so that the row need not be locked for it."""
     return gate.reason is None and not gate.failures
+
+
+def _places(gate: Gate, now: float, pace: Pace, under_way: UnderWay) -> float:
+    """Return how many more requests at once there may be."""
+    if not pace.requests_at_once:
+        return math.inf
+    return pace.requests_at_once - under_way.turns - under_way.abandoned - int(now < gate.healer_until)
+
+
+def _kept(gate: Gate, now: float, pace: Pace) -> int:
+    """Return how many requests are kept for contacts that do not follow themselves."""
+    return int(pace.burst * KEPT_PART) if now < gate.fresh_until else 0
+
+
+def _patience_s(pace: Pace) -> float:
+    """Return how long a turn may have to wait for its later requests."""
+    if not pace.requests_per_minute:
+        return PATIENCE_S
+    return max(PATIENCE_S, (NEW_CONTACT_REQUESTS - 1) * pace.step_s)
+
+
+def _due_to_reads(gate: Gate, pace: Pace, count: int) -> int:
+    """Return how many of the next so many requests are the reads', while both wait."""
+    # Without a limit nothing is counted, and nothing is short either: the read is not made to wait.
+    since = gate.posts_since_read if pace.is_limited else POSTS_PER_READ
+    return (count + since) // (POSTS_PER_READ + 1)
+
+
+def _shared(gate: Gate, share: Share) -> Gate:
+    """Return the gate after a request of this share began."""
+    if share == "reads":
+        return replace(gate, posts_since_read=0, reads_wait_until=0.0)
+    return replace(gate, posts_since_read=min(gate.posts_since_read + 1, POSTS_PER_READ))
+
+
+def _refused(gate: Gate, now: float, share: Share) -> Gate:
+    """Return the gate after a request of this share was told to wait."""
+    if share == "reads":
+        return replace(gate, reads_wait_until=_until(gate.reads_wait_until, now))
+    return replace(gate, posts_wait_until=_until(gate.posts_wait_until, now))
+
+
+def _until(until: float, now: float) -> float:
+    """Prolong a waiting, but not for every word of it: each change is a write."""
+    return until if until > now + WAITING_S / 2 else now + WAITING_S

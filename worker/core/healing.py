@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -17,6 +17,10 @@ T = TypeVar("T")
 
 #: s. After a look that the API did not answer.
 AGAIN_S = 60.0
+#: s. After a look for which there was no place at the gate. The sweeper comes by every 5 s at most, and the
+#: gate holds a place back for who asks as often.
+AGAIN_SOON_S = 1.0
+ASK_S = 4.0
 #: Second looks taken at once.
 LOOKS = 10
 
@@ -42,23 +46,37 @@ class Healer:
         try:
             try:
                 await self._delete_extras(lease, conversation)
-            except (AssistantError, GateClosed):
+            except AssistantError:
                 again_in_s = AGAIN_S
+            except GateClosed as closed:
+                again_in_s = _again_in_s(closed)
             await self.ledger.finish_healing(lease, again_in_s=again_in_s)
         except LeaseLost:
             pass  # It took longer than the lease; it stays due.
+        finally:
+            await self.ledger.end_healing()
         return True
 
     async def look_again(self) -> None:
         """Look once more for questions that were posted again; a second match is reported."""
         looks = await self.ledger.take_second_looks(LOOKS)
-        if looks:
-            self._reached(RecoveryPoint.SECOND_LOOKS_TAKEN)
+        if not looks:
+            return
+        self._reached(RecoveryPoint.SECOND_LOOKS_TAKEN)
+        try:
+            await self._look_at(looks)
+        finally:
+            await self.ledger.end_healing()
+
+    async def _look_at(self, looks: Sequence[SecondLook]) -> None:
         for look in looks:
             try:
                 duplicate = await self._second_match(look)
-            except (AssistantError, GateClosed):
+            except AssistantError:
                 continue  # It stays taken for a while and is due again.
+            except GateClosed as closed:
+                await self.ledger.put_off_second_look(look.question, again_in_s=_again_in_s(closed))
+                continue
             await self.ledger.record_second_look(look.question, duplicate_message_id=duplicate)
             if duplicate is not None:
                 self.log(
@@ -79,13 +97,17 @@ class Healer:
         if project_id is None or session_id is None:
             return  # Being ensured anew: whatever is listed may yet be adopted.
         tag = tag_of(project_id, conversation)
-        for remote in await self._read(lease, partial(self.assistant.find_conversations, project_id, tag)):
+        admit = partial(self.ledger.admit_read, lease, "healing")
+        found = await self._read(
+            lease, partial(self.assistant.find_conversations, project_id, tag, admit=admit)
+        )
+        for remote in found:
             if not remote.name.endswith(tag) or remote.is_deleted or remote.session_id == session_id:
                 continue
             extra = remote.session_id
             try:
                 listing = await self._read(
-                    lease, partial(self.assistant.list_messages, project_id, extra, above=-1)
+                    lease, partial(self.assistant.list_messages, project_id, extra, above=-1, admit=admit)
                 )
             except ConversationGone:
                 continue
@@ -107,6 +129,7 @@ class Healer:
                 look.project_id,
                 look.session_id,
                 above=look.baseline_message_id,
+                admit=partial(self.ledger.admit_read, None, "healing"),
             ),
         )
         others = [
@@ -125,5 +148,11 @@ class Healer:
             self.points.reached(point)
 
     async def _read(self, lease: Lease | None, call: Callable[[], Awaitable[T]]) -> T:
-        await self.ledger.admit_read(lease)
+        await self.ledger.admit_read(lease, "healing")
         return await call()
+
+
+def _again_in_s(closed: GateClosed) -> float:
+    """Return when to ask the gate again; while a share waits, it is held back for who asks so often."""
+    longest = ASK_S if closed.reason in {"pace", "at_once"} else AGAIN_S
+    return min(max(closed.retry_in_s, AGAIN_SOON_S), longest)

@@ -31,6 +31,10 @@ class Meters(Protocol):
         """Note what the broker said of replies: a PublishResult."""
         ...
 
+    def copy_ended(self, end: str, *, error_code: str) -> None:
+        """Note how an attempt to mirror a conversation ended: a core/mirroring.MirrorEnd."""
+        ...
+
 
 class NoMeters:
     """Measures nothing: for tests, the simulator, and whoever does not want to know."""
@@ -48,4 +52,7 @@ class NoMeters:
         """See the port."""
 
     def replies_tried(self, result: str, count: int) -> None:
+        """See the port."""
+
+    def copy_ended(self, end: str, *, error_code: str) -> None:
         """See the port."""

@@ -33,6 +33,29 @@ def external_id_of(contact_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageOptions:
+    """How a question is to be answered; None leaves it to the agent, and out of the request."""
+
+    custom_persona: str | None = None
+    chatbot_model: str | None = None
+    response_source: str | None = None
+    custom_context: str | None = None
+
+    def given(self) -> dict[str, str]:
+        """Return those that are set, by the API's names."""
+        fields_ = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: value for name, value in fields_ if value is not None}
+
+    def over(self, others: MessageOptions) -> MessageOptions:
+        """Return these, and the others where these are not set."""
+        return MessageOptions(**{**others.given(), **self.given()})
+
+
+#: Everything is left to the agent.
+NO_OPTIONS = MessageOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptedQuestion:
     """A valid event as intake hands it to the ledger."""
 
@@ -52,6 +75,7 @@ class AcceptedQuestion:
     traceparent: str | None
     tracestate: str | None
     is_redelivered: bool = False
+    options: MessageOptions = NO_OPTIONS
 
     @property
     def event_hash(self) -> str:
@@ -89,6 +113,8 @@ class Intent:
     looks: int = 0
     #: The API itself said that its work on it has ended (A6).
     has_ended: bool = False
+    #: The API began to stream the answer, which proves that it took the post: it is never posted again.
+    is_accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +166,7 @@ class Question:
     is_over_limit: bool = False
     #: How many leases in a row expired on it.
     expired_leases: int = 0
+    options: MessageOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +255,8 @@ class RemoteMessage:
     #: What the API stored beside the message (PROTOCOL 4.2: provider_metadata), without addresses and agents.
     metadata: dict[str, Any] = field(default_factory=dict)
     created_at: str | None = None
+    #: False at the end of a stream, which names the message and lacks the rest: it is to be read by its id.
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +290,18 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """An answer as far as it is written, ready for the bus. It may be lost."""
+
+    event_id: str
+    #: The CloudEvent, UTF-8 JSON.
+    body: bytes
+    question_id: str
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OutboxReply:
     """A recorded reply that this process may publish now."""
 
@@ -272,9 +313,12 @@ class OutboxReply:
 
 @dataclass(frozen=True, slots=True)
 class GateNews:
-    """What a call told about the API: the gate opens, closes or counts a failure."""
+    """What a call told about the API: the gate opens, closes or counts a failure.
 
-    kind: Literal["ok", "failure", "pause"]
+    ``ok``: a question was answered. ``answered``: the API answered something, so it is up.
+    """
+
+    kind: Literal["ok", "answered", "failure", "pause"]
     #: A code of core/errors; for a pause.
     reason: str = ""
     pause_s: float = 0.0
@@ -337,6 +381,7 @@ class Failed:
     detail: str = ""
     message_id: int | None = None
     session_id: str | None = None
+    news: GateNews | None = None
 
 
 Verdict = Answered | Retry | Snooze | Halt | Failed

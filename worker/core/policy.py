@@ -54,7 +54,8 @@ async def verdict_on(turn: Turn, error: Exception) -> Verdict:
         case CredentialsRejected() | ProjectNotFound():
             return await _refused(turn, error, keeps_intent=keeps_intent)
         case QuestionRejected() if not keeps_intent:
-            return Failed(error.code, error.detail)
+            # A refusal is an answer: the API is up.
+            return Failed(error.code, error.detail, news=GateNews("answered"))
         case OutcomeUnknown(is_server_error=is_server_error):
             # A creation: its intent stands in the conversation.
             heard = GateNews("failure") if is_server_error else turn.heard()
@@ -72,17 +73,18 @@ async def _refused(
 ) -> Verdict:
     """Halt when a plain GET is refused too; else it is this question that the API does not want."""
     try:
-        await turn.read(lambda: turn.world.assistant.check_project(turn.project_id))
+        await turn.read(lambda _: turn.world.assistant.check_project(turn.project_id))
     except (CredentialsRejected, ProjectNotFound) as refused:
         return Halt(refused.code, MEND_PROBE_S, keeps_intent=keeps_intent)
-    except AskrelayError as other:
-        if isinstance(other, LeaseLost):
-            raise
-        return Halt(error.code, MEND_PROBE_S, keeps_intent=keeps_intent)
+    except (GateClosed, Throttled, CreditsExhausted) as held:
+        return await verdict_on(turn, held)
+    except Unreachable:
+        # Nobody knows yet whose fault it is: one refusal stops no fleet, and counts against no question.
+        return Snooze(error.code, LOOK_LONGEST_S, keeps_intent=keeps_intent, news=GateNews("failure"))
     if keeps_intent or not turn.is_write_refused or turn.question.attempts + 1 < REFUSALS:
         # The key may have been mended between the two calls, and a refused read says nothing of the question.
         return _again(turn, error, keeps_intent=keeps_intent)
-    return Failed(QuestionRejected.code, error.detail)
+    return Failed(QuestionRejected.code, error.detail, news=turn.heard())
 
 
 def _again(turn: Turn, error: AskrelayError, *, keeps_intent: bool) -> Verdict:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from worker.core.model import (
+    NO_OPTIONS,
     Acceptance,
     AcceptedQuestion,
     CannedTexts,
@@ -17,13 +18,21 @@ from worker.core.model import (
     Intent,
     Lease,
     MessageListing,
+    MessageOptions,
     OutboxReply,
+    Progress,
     RemoteConversation,
     RemoteMessage,
     Reply,
     SecondLook,
     Verdict,
 )
+
+#: What a read is for: a question on its way to its answer, finding out what became of something, or healing,
+#: which is done beside the turns.
+ReadShare = Literal["posts", "reads", "healing"]
+#: Waits until the gate lets one more request through; raises GateClosed.
+Admit = Callable[[], Awaitable[None]]
 
 
 class Clock(Protocol):
@@ -57,8 +66,13 @@ class Assistant(Protocol):
     is definite, which means that nothing was done.
     """
 
-    async def find_conversations(self, project_id: int, name_part: str) -> list[RemoteConversation]:
-        """List the conversations whose name has this part, all pages. The caller checks equality itself."""
+    async def find_conversations(
+        self, project_id: int, name_part: str, *, admit: Admit | None = None
+    ) -> list[RemoteConversation]:
+        """List the conversations whose name has this part, all pages. The caller checks equality itself.
+
+        ``admit`` is awaited before each page but the first, which the caller has had admitted.
+        """
         ...
 
     async def create_conversation(
@@ -78,16 +92,32 @@ class Assistant(Protocol):
         traceparent: str | None,
         connect_within_s: float,
         on_late: Callable[[], None] | None = None,
+        on_accepted: Callable[[], Awaitable[None]] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+        options: MessageOptions = NO_OPTIONS,
     ) -> RemoteMessage:
         """Post a question and wait for the answer; ConversationGone for a 404 of any kind.
 
         ``on_late`` is called when the bytes left later than ``connect_within_s`` allows: this process was
         stopped between its last check and the write.
+
+        Where answers are streamed, ``on_accepted`` is awaited beside the stream once the API has shown that
+        it took the post. It has ended when this returns or raises, and what it raises is raised here.
+        ``on_progress`` is told each piece of the answer as it comes; it must be quick and must not raise.
         """
         ...
 
-    async def list_messages(self, project_id: int, session_id: str, *, above: int) -> MessageListing:
-        """List messages newest first until ids fall to ``above``; -1 reads the first page only."""
+    async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
+        """Return one message; ConversationGone where there is none of this id."""
+        ...
+
+    async def list_messages(
+        self, project_id: int, session_id: str, *, above: int, admit: Admit | None = None
+    ) -> MessageListing:
+        """List messages newest first until ids fall to ``above``; -1 reads the first page only.
+
+        ``admit`` is awaited before each page but the first.
+        """
         ...
 
     async def delete_conversation(self, project_id: int, session_id: str) -> None:
@@ -98,8 +128,11 @@ class Assistant(Protocol):
         """Make a plain GET of the project: CredentialsRejected, ProjectNotFound, or nothing."""
         ...
 
-    async def canned_texts(self, project_id: int) -> CannedTexts:
-        """Return the agent's fixed texts, fetched once; empty when they cannot be had. Never raises."""
+    async def canned_texts(self, project_id: int, *, admit: Admit | None = None) -> CannedTexts:
+        """Return the agent's fixed texts, fetched once; empty when they cannot be had. Never raises.
+
+        ``admit`` is awaited before a fetch.
+        """
         ...
 
 
@@ -161,8 +194,16 @@ class Ledger(Protocol):
         """Record that the question is about to be posted; raises GateClosed. The gate is read in here."""
         ...
 
-    async def admit_read(self, lease: Lease | None = None) -> None:
+    async def record_accepted(self, lease: Lease, question: int) -> None:
+        """Record that the API has taken the post that is outstanding: it is never posted again."""
+        ...
+
+    async def admit_read(self, lease: Lease | None = None, share: ReadShare = "reads") -> None:
         """Count one read against the pace; raises GateClosed when there is none left or a pause is on."""
+        ...
+
+    async def end_healing(self) -> None:
+        """Give the place back that this worker's healing has among the requests at once."""
         ...
 
     async def unclaimed(self, session_id: str, message_ids: Sequence[int]) -> set[int]:
@@ -213,6 +254,10 @@ class Ledger(Protocol):
 
     async def record_second_look(self, question: int, *, duplicate_message_id: int | None) -> None:
         """Record what the look found; None when the question was posted once."""
+        ...
+
+    async def put_off_second_look(self, question: int, *, again_in_s: float) -> None:
+        """Have a look that was taken and could not be made taken again after so long."""
         ...
 
     async def record_late_post(self, question: int) -> None:
@@ -278,6 +323,13 @@ class Bus(Protocol):
 
     async def publish(self, replies: Sequence[Reply]) -> list[PublishResult]:
         """Publish mandatory and persistent, and wait for every confirm. Never raises."""
+        ...
+
+    def tell(self, progress: Progress) -> None:
+        """Publish an event that may be lost: transient, not mandatory, not confirmed. Never raises or waits.
+
+        What is told before a publish is begun does not come out after it.
+        """
         ...
 
     async def reject(self, delivery: Delivery, *, reason: str, detail: str) -> PublishResult:

@@ -6,7 +6,13 @@ import html
 import unicodedata
 
 from worker.core.conversations import ensure_conversation
-from worker.core.errors import AnswerUnreadable, ConversationGone, CreditsExhausted, OutcomeUnknown
+from worker.core.errors import (
+    AnswerUnreadable,
+    ConversationGone,
+    CreditsExhausted,
+    OutcomeUnknown,
+    QuestionRejected,
+)
 from worker.core.model import (
     Answered,
     Failed,
@@ -46,11 +52,21 @@ async def read_back(turn: Turn, intent: Intent) -> Verdict | None:
             "the question was posted, but its answer never came",
             message_id=candidates[0].message_id,
             session_id=intent.session_id,
+            news=turn.heard(),
+        )
+    if intent.is_accepted:
+        # A stream had begun: to post again would ask twice, and there is nothing for a person to decide.
+        return Failed(
+            AnswerUnreadable.code,
+            f"the API took the question, but shows no message of it, session {intent.session_id}",
+            news=turn.heard(),
         )
     if turn.world.rules.on_unknown == "hold" or turn.claim.is_altering:
         # Where the API changes texts, a listing that shows no equal one proves nothing.
         return Failed(
-            OutcomeUnknown.code, f"posted at most once, session {intent.session_id}: see what came of it"
+            OutcomeUnknown.code,
+            f"posted at most once, session {intent.session_id}: see what came of it",
+            news=turn.heard(),
         )
     turn.is_repost = True
     return None
@@ -74,9 +90,26 @@ async def find_posted(turn: Turn) -> Verdict | None:
     return None
 
 
+async def read_whole(turn: Turn, message: RemoteMessage, session_id: str) -> RemoteMessage:
+    """Return the message that the end of a stream named, with all that an answer in one piece has.
+
+    When it cannot be read now, the error that says why keeps the intent: the answer is read back later.
+    """
+    try:
+        found = await turn.read(
+            lambda _: turn.world.assistant.get_message(turn.project_id, session_id, message.message_id)
+        )
+    except (ConversationGone, QuestionRejected):
+        # Not shown yet, or gone since. Either would say that nothing was posted, had it come from the post.
+        found = None
+    if found is None or found.message_id != message.message_id or not found.answer:
+        raise OutcomeUnknown("the streamed answer cannot be read yet")
+    return found
+
+
 async def accept_answer(turn: Turn, message: RemoteMessage, session_id: str, outcome: Outcome) -> Verdict:
     """Return the verdict on a message with an answer, after comparing it with the agent's canned texts."""
-    canned = await turn.world.assistant.canned_texts(turn.project_id)
+    canned = await turn.canned_texts()
     if canned.out_of_queries and message.answer == canned.out_of_queries:
         return Halt(
             CreditsExhausted.code,
@@ -94,8 +127,8 @@ async def accept_answer(turn: Turn, message: RemoteMessage, session_id: str, out
 async def _messages(turn: Turn, intent: Intent) -> MessageListing:
     try:
         return await turn.read(
-            lambda: turn.world.assistant.list_messages(
-                turn.project_id, intent.session_id, above=intent.baseline_message_id
+            lambda admit: turn.world.assistant.list_messages(
+                turn.project_id, intent.session_id, above=intent.baseline_message_id, admit=admit
             )
         )
     except ConversationGone:
@@ -156,7 +189,9 @@ async def _numbered(turn: Turn, message: RemoteMessage, session_id: str) -> Remo
         return _numbered_as(message, turn.conversation.conversation_id)
     try:
         listing = await turn.read(
-            lambda: turn.world.assistant.list_messages(turn.project_id, session_id, above=-1)
+            lambda admit: turn.world.assistant.list_messages(
+                turn.project_id, session_id, above=-1, admit=admit
+            )
         )
     except Exception:  # noqa: BLE001 - an answer in hand is worth more than its number
         return message

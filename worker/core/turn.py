@@ -15,7 +15,7 @@ from worker.core.errors import (
 from worker.core.model import Failed, Outcome, RemoteMessage, Snooze, Verdict
 from worker.core.policy import verdict_on
 from worker.core.ports import RecoveryPoint
-from worker.core.reconcile import accept_answer, find_posted, read_back
+from worker.core.reconcile import accept_answer, find_posted, read_back, read_whole
 from worker.core.reply import reply_for
 from worker.core.world import LOOK_FIRST_S, Turn
 
@@ -33,7 +33,7 @@ async def take_turn(turn: Turn) -> Verdict:
 
 async def _answer(turn: Turn) -> Verdict:
     if turn.claim.probes in {"credentials_rejected", "project_not_found"}:
-        await turn.read(lambda: turn.world.assistant.check_project(turn.project_id))
+        await turn.read(lambda _: turn.world.assistant.check_project(turn.project_id))
     verdict = await _look_back(turn) or _give_up(turn)
     if verdict is not None:
         return verdict
@@ -52,8 +52,9 @@ async def _look_back(turn: Turn) -> Verdict | None:
     question = turn.question
     if question.intent is not None:
         return await read_back(turn, question.intent)
-    if turn.world.rules.is_after_restore and not question.posts:
-        # The tables are older than the API: what they call waiting may have been posted.
+    if turn.world.rules.is_after_restore:
+        # The tables are older than the API: what they call waiting may have been posted, also when a post of
+        # it was refused before the backup.
         return await find_posted(turn)
     return None
 
@@ -87,10 +88,13 @@ async def _post(turn: Turn) -> Verdict:
                 session_id,
                 text=turn.question.text,
                 external_id=conversation.external_id,
-                lang=turn.question.lang,
+                lang=turn.question.lang or world.rules.lang,
                 traceparent=turn.question.traceparent,
                 connect_within_s=left_s,
                 on_late=turn.note_late,
+                on_accepted=turn.note_accepted,
+                on_progress=turn.on_progress,
+                options=turn.question.options.over(world.rules.options),
             )
         )
     except OutcomeUnknown as error:
@@ -104,6 +108,8 @@ async def _post(turn: Turn) -> Verdict:
     if message.message_id <= intent.baseline_message_id:
         # The API named a message that was there before: this is no answer to our post.
         return Snooze("outcome_unknown", after_s=LOOK_FIRST_S, keeps_intent=True)
+    if not message.is_whole:
+        message = await read_whole(turn, message, session_id)
     outcome: Outcome = "reposted_after_unknown" if turn.is_repost else "posted"
     return await accept_answer(turn, message, session_id, outcome)
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from worker.core.errors import GateClosed, LedgerUnavailable, MessageClaimed, OutcomeUnknown, SettingsError
 from worker.core.model import (
+    NO_OPTIONS,
+    CannedTexts,
     Claim,
     Conversation,
     GateNews,
     Intent,
+    MessageOptions,
     OutboxReply,
     Question,
     Reply,
     Snooze,
     Verdict,
 )
-from worker.core.ports import Assistant, Clock, Ledger, Randomness, RecoveryPoints
+from worker.core.ports import Admit, Assistant, Clock, Ledger, Randomness, ReadShare, RecoveryPoints
 
 T = TypeVar("T")
 
@@ -49,6 +53,9 @@ class Rules:
     on_unknown: Literal["repost", "hold"]
     #: The tables were restored from a backup: every question is looked for before its first post.
     is_after_restore: bool = False
+    #: How questions are answered whose events do not say it.
+    options: MessageOptions = NO_OPTIONS
+    lang: str | None = None
     #: U. Bytes that a peer has not acknowledged for this long are given up by the kernel.
     user_timeout_s: float = 10.0
 
@@ -92,6 +99,8 @@ class Turn:
     is_late: bool = False
     #: The API answered something in this turn, which is news to the gate.
     has_heard: bool = False
+    #: Told each piece of a streamed answer.
+    on_progress: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         self.conversation = self.claim.conversation
@@ -128,28 +137,53 @@ class Turn:
         """Return the epoch seconds that an event's expiry is compared with."""
         return self.world.clock.wall()
 
+    def continue_trace(self, traceparent: str | None, tracestate: str | None) -> None:
+        """Have what this turn sends and records from now on carry this trace context."""
+        question = replace(self.question, traceparent=traceparent, tracestate=tracestate)
+        self.claim = replace(self.claim, question=question)
+
     def note_late(self) -> None:
         """Note that the post left later than the grace allows."""
         self.is_late = True
 
+    async def note_accepted(self) -> None:
+        """Record that the API has taken the post: whatever breaks off now, it is never posted again."""
+        await self.write(lambda: self.world.ledger.record_accepted(self.claim.lease, self.question.number))
+
     def heard(self) -> GateNews | None:
-        """Return what the gate should hear of a turn that ends without a failure of the API."""
-        return GateNews("ok") if self.has_heard else None
+        """Return what the gate should hear of a turn that ends without an answer or a failure of the API."""
+        return GateNews("answered") if self.has_heard else None
 
     async def timed(self, call: Awaitable[T]) -> T:
         """Await a call to the API and add its time."""
-        begun = self.world.clock.boottime()
+        begun, waited_s = self.world.clock.boottime(), self.gate_wait_s
         try:
             result = await call
         finally:
-            self.assistant_s += self.world.clock.boottime() - begun
+            # Between the pages of a listing it may have waited for the gate.
+            waited_s = self.gate_wait_s - waited_s
+            self.assistant_s += self.world.clock.boottime() - begun - waited_s
         self.has_heard = True
         return result
 
-    async def read(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a read, once the gate has let it through."""
-        await self._through_gate(lambda: self.world.ledger.admit_read(self.claim.lease))
-        return await self.timed(call())
+    async def read(self, call: Callable[[Admit], Awaitable[T]], share: ReadShare = "reads") -> T:
+        """Make a read, once the gate has let it through.
+
+        ``call`` is given what admits the pages after the first. Those wait for the pace however long it
+        takes: a listing that is given up half-way begins at its first page again, and never ends.
+        """
+        await self._admit(share)
+        return await self.timed(call(lambda: self._admit(share, has_begun=True)))
+
+    async def canned_texts(self) -> CannedTexts:
+        """Return the agent's fixed texts; where they must be fetched, once the gate has let that through."""
+        assistant = self.world.assistant
+        return await assistant.canned_texts(self.project_id, admit=lambda: self._admit("reads"))
+
+    async def _admit(self, share: ReadShare, *, has_begun: bool = False) -> None:
+        await self._through_gate(
+            lambda: self.world.ledger.admit_read(self.claim.lease, share), has_begun=has_begun
+        )
 
     async def begin_post(self, session_id: str) -> tuple[float, Intent]:
         """Commit the intent; returns the BOOTTIME from before that commit, and the intent."""
@@ -219,13 +253,18 @@ class Turn:
         rules = self.world.rules
         return self.world.clock.boottime() - begun_at <= rules.send_grace_s + rules.user_timeout_s
 
-    async def _through_gate(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call that the gate may hold up; waits for the pace, but not for a closed gate."""
+    async def _through_gate(self, call: Callable[[], Awaitable[T]], *, has_begun: bool = False) -> T:
+        """Make a call that the gate may hold up; waits for the pace, but not for a closed gate.
+
+        A turn that has had an answer waits however long it takes: what it knows was paid for with the pace,
+        and a turn that is given up pays for it again, on a small plan for ever.
+        """
+        patience_s = math.inf if has_begun or self.has_heard else PACE_WAIT_S
         while True:
             try:
                 return await self.write(call)
             except GateClosed as closed:
-                if closed.reason != "pace" or self.gate_wait_s + closed.retry_in_s > PACE_WAIT_S:
+                if closed.reason != "pace" or self.gate_wait_s + closed.retry_in_s > patience_s:
                     raise
                 # Jitter, so that those who wait for one place do not all ask at once.
                 pause_s = closed.retry_in_s + self.world.randomness.uniform(0, 0.05)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from schemas import AskedQuestion, EventRefused, OwnReply, RawEvent, decode_event, epoch_of, reply_id
-from worker.core.errors import IdConflict, LedgerUnavailable, MalformedEvent
+from worker.core.errors import IdConflict, InvalidQuestion, LedgerUnavailable, MalformedEvent
 from worker.core.meters import Meters, NoMeters
-from worker.core.model import Acceptance, AcceptedQuestion
+from worker.core.model import Acceptance, AcceptedQuestion, MessageOptions
 from worker.core.ports import (
     Bell,
     Bus,
@@ -44,6 +44,8 @@ class IntakeRules:
     default_source: str
     #: s after the event's time; None is no limit.
     answer_within_s: float | None
+    #: What an event may say of how it is answered.
+    event_options: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -70,6 +72,8 @@ class Intake:
     rules: IntakeRules
     #: Tells the relay that a stored reply is due again.
     on_repeat: Callable[[], None]
+    #: Tells the turns of this process that somebody waits: the way through the broker is for the others.
+    on_accepted: Callable[[], None] = lambda: None
     meters: Meters = field(default_factory=NoMeters)
     is_stopping: bool = False
     #: A batch is being written or settled.
@@ -146,6 +150,10 @@ class Intake:
                     self.log("event.ignored", reason="own_reply")
                     batch.own_replies += 1
                     batch.settled.append(delivery)
+                case AskedQuestion() if denied := sorted(event.options.keys() - self.rules.event_options):
+                    # Answered in another way than it asks for it would mislead; put aside it can be replayed.
+                    detail = f"options.{', options.'.join(denied)}: not in ASKRELAY_EVENT_OPTIONS"
+                    batch.refused.append((delivery, InvalidQuestion.code, detail))
                 case AskedQuestion():
                     batch.questions.append((delivery, self._accepted(event, delivery)))
         return batch
@@ -171,6 +179,7 @@ class Intake:
             traceparent=event.traceparent,
             tracestate=event.tracestate,
             is_redelivered=delivery.is_redelivered,
+            options=MessageOptions(**event.options),
         )
 
     async def _accept(self, questions: Sequence[AcceptedQuestion]) -> list[Acceptance] | None:
@@ -210,10 +219,15 @@ class Intake:
                 for delivery, reason, detail in batch.refused
             )
         )
+        # An event that could not be read has no id to tell.
+        known = {id(delivery): question for delivery, question in batch.questions}
         for (delivery, reason, detail), result in zip(batch.refused, results, strict=True):
+            question = known.get(id(delivery))
             is_put_aside = result is PublishResult.CONFIRMED
             self.log(
                 "event.rejected",
+                question_id=question and question.event_id,
+                event_source=question and question.source,
                 error_code=reason,
                 detail=detail,
                 body_bytes=len(delivery.body),
@@ -234,6 +248,7 @@ class Intake:
     def _announce(self, accepted: Sequence[Acceptance]) -> None:
         results = {acceptance.result for acceptance in accepted}
         if results & {"new", "repeat_unfinished"}:
+            self.on_accepted()
             self.bell.ring()
         if "repeat_finished" in results:
             self.on_repeat()

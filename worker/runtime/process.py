@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from worker.core.ports import Bell, Bus, Clock, Log
 from worker.runtime.intake import Intake
+from worker.runtime.mirroring import Mirroring
 from worker.runtime.relay import Relay
 from worker.runtime.sweeper import Sweeper
 from worker.runtime.turns import Turns
@@ -32,6 +33,8 @@ class Process:
     clock: Clock
     log: Log
     grace_s: float
+    #: None where nothing is mirrored.
+    mirroring: Mirroring | None = None
     vitals: Vitals = field(init=False)
     _loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -42,13 +45,16 @@ class Process:
         """Start everything, wait for ``stop``, end in order."""
         await self.bus.start()
         await self.bell.start(self.turns.on_ring)
-        for name, loop in {
+        loops: dict[str, Callable[[Pulse], Awaitable[None]]] = {
             "intake": self.intake.run,
             "turns": self.turns.run,
             "leases": self.turns.renew_leases,
             "relay": self.relay.run,
             "sweeper": self.sweeper.run,
-        }.items():
+        }
+        if self.mirroring is not None:
+            loops["mirror"] = self.mirroring.run
+        for name, loop in loops.items():
             self._loops[name] = asyncio.create_task(self._guard(name, loop), name=name)
         try:
             await stop.wait()
@@ -71,7 +77,7 @@ class Process:
         begun = self.clock.boottime()
         self.vitals.end()
         self.intake.is_stopping = True
-        await self._cancel("sweeper")
+        await self._cancel("sweeper", "mirror")
         await self._end_intake()
         await self.bell.stop()
         grace_s = max(0.0, self.grace_s - CLOSING_S - (self.clock.boottime() - begun))

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from schemas import epoch_of
 from worker.core.errors import LeaseLost, LedgerUnavailable
 from worker.core.meters import Meters, NoMeters
-from worker.core.model import Answered, Claim, Claims, Failed, Halt, Lease, Retry, Snooze, Verdict
+from worker.core.model import Answered, Claim, Claims, Failed, Halt, Lease, Progress, Retry, Snooze, Verdict
 from worker.core.ports import Bell, Log, RecoveryPoint
+from worker.core.traces import NoTracer, Tracer
 from worker.core.turn import finish, take_turn
 from worker.core.world import Turn, World
+from worker.runtime.live_answer import LiveAnswer
 from worker.runtime.vitals import Pulse
 
 #: s. With every doorbell lost, questions start at most this late: each process looks by itself.
@@ -41,7 +43,11 @@ class Turns:
     #: The keyed hash under which a contact appears in the logs.
     contact_hash: Callable[[str], str]
     meters: Meters = field(default_factory=NoMeters)
+    tracer: Tracer = field(default_factory=NoTracer)
+    #: Takes answers that are being written to the bus; None where nobody wants them.
+    tell: Callable[[Progress], None] | None = None
     is_stopping: bool = False
+    _live: dict[Lease, LiveAnswer] = field(default_factory=dict)
     _active: dict[Lease, asyncio.Task[None]] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -58,6 +64,10 @@ class Turns:
     def under_way(self) -> int:
         """How many turns are under way."""
         return len(self._active)
+
+    def look(self) -> None:
+        """Claim as soon as there is room: somebody waits."""
+        self._wake.set()
 
     async def on_ring(self) -> None:
         """Hear the doorbell: return once free room was used to claim, wait while there is none."""
@@ -100,10 +110,14 @@ class Turns:
             leases = list(self._active)
             if not leases:
                 continue
+            begun = self.world.clock.boottime()
             try:
                 lost = await self.world.ledger.renew(leases)
             except LedgerUnavailable:
                 continue
+            for lease in leases:
+                if lease not in lost and (live := self._live.get(lease)) is not None:
+                    live.held_until = begun + lease_s
             for lease in lost:
                 if (task := self._active.get(lease)) is not None:
                     task.cancel()
@@ -145,6 +159,7 @@ class Turns:
     async def _claim(self, limit: int) -> float:
         """Claim and start turns; returns when to look again, in seconds."""
         clock = self.world.clock
+        begun = clock.boottime()
         longest = self.world.randomness.uniform(LOOK_S * 0.7, LOOK_S * 0.95)
         if clock.boottime() < self._closed_until:
             return min(self._closed_until - clock.boottime(), longest)
@@ -156,7 +171,7 @@ class Turns:
             self.world.points.reached(RecoveryPoint.CLAIMED)
         claimed_at = clock.boottime()
         for claim in claims.turns:
-            self._start(claim, claimed_at)
+            self._start(claim, claimed_at, begun + self.world.rules.lease_s)
         return self._next_look(claims, claimed_at, longest)
 
     def _next_look(self, claims: Claims, claimed_at: float, longest: float) -> float:
@@ -170,8 +185,11 @@ class Turns:
             self.bell.ring()
         return max(0.0, min(next_due_s, longest))
 
-    def _start(self, claim: Claim, claimed_at: float) -> None:
+    def _start(self, claim: Claim, claimed_at: float, held_until: float) -> None:
         turn = Turn(claim, self.world, claimed_at)
+        if self.tell is not None:
+            live = self._live[claim.lease] = LiveAnswer(turn, self.tell, held_until)
+            turn.on_progress = live.heard
         if claim.question.expired_leases >= SUSPECT_LEASES:
             self._suspects.add(claim.lease)
             task = asyncio.create_task(self._take_alone(turn))
@@ -195,28 +213,43 @@ class Turns:
             await self._take(turn)
 
     async def _take(self, turn: Turn) -> None:
+        span = self.tracer.begin_turn(turn, self.contact_hash)
         try:
-            verdict = await finish(turn, await take_turn(turn))
+            verdict = await take_turn(turn)
+            # What comes after the reply would be taken for a newer answer.
+            self._silence(turn)
+            verdict = await finish(turn, verdict)
         except LeaseLost:
+            span.lost("lease_lost")
             self._log_lost(turn)
         except asyncio.CancelledError:
+            span.lost("cut_off" if self.is_stopping else "lease_lost")
             if not self.is_stopping:
                 self._log_lost(turn)
             raise
         except Exception as error:  # noqa: BLE001 - the lease ends by itself, and its end is counted
+            span.lost("crashed")
             self.meters.turn_lost("crashed")
             self.log(
                 "turn.crashed",
                 question_id=turn.question.event_id,
                 event_source=turn.question.source,
+                contact_hash=self.contact_hash(turn.conversation.contact_id),
                 exception=error,
             )
         else:
             self._log_finished(turn, verdict)
             self._measure(turn, verdict)
+            span.ended(turn, verdict)
         finally:
+            self._silence(turn)
+            span.close()
             if turn.is_late:
                 await self._record_late(turn)
+
+    def _silence(self, turn: Turn) -> None:
+        if (live := self._live.pop(turn.claim.lease, None)) is not None:
+            live.stop()
 
     async def _record_late(self, turn: Turn) -> None:
         """Keep the evidence: what was posted late may be posted twice."""
@@ -258,6 +291,7 @@ class Turns:
             attempt=question.attempts + 1,
             verdict=_name_of(verdict),
             error_code=None if isinstance(verdict, Answered) else verdict.code,
+            detail=(verdict.detail or None) if isinstance(verdict, Failed) else None,
             outcome=verdict.outcome if isinstance(verdict, Answered) else None,
             waited_s=round(turn.claim.claimed_at - question.received_at, 3),
             gate_wait_s=round(turn.gate_wait_s, 3),

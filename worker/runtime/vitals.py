@@ -16,6 +16,8 @@ LEDGER_S = 120.0
 RELAY_S = 180.0
 #: s. A step heals one conversation and looks again for ten questions; a read that hangs takes 30 s.
 SWEEPER_S = 600.0
+#: s. It looks every few seconds, whatever the other side does; its writes wait for the ledger.
+MIRROR_S = LEDGER_S
 
 
 @dataclass(slots=True)
@@ -54,6 +56,7 @@ class Vitals:
             "turns": LEDGER_S,
             "leases": LEDGER_S + rules.lease_s,
             "relay": RELAY_S,
+            "mirror": MIRROR_S,
             # Healing deletes extra conversations, each within a request's deadline.
             "sweeper": SWEEPER_S + 2 * rules.request_timeout_s,
         }

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+#: The calls that ask the agent something.
+_ASKING = frozenset({"post", "complete"})
 _TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 
 
@@ -47,9 +49,12 @@ class Call:
     message_id: int | None = None
     question: str | None = None
     external_id: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
     #: The fault that was chosen for this call.
     fault: str | None = None
     is_ended: bool = False
+    #: It goes to Inkeep's API and not to CustomGPT's.
+    is_inkeep: bool = False
 
     @property
     def url(self) -> str:
@@ -73,9 +78,14 @@ class Call:
         return found
 
     @property
+    def asks(self) -> bool:
+        """Whether it asks the agent something: it is billed, and takes as long as the agent thinks."""
+        return self.name in _ASKING
+
+    @property
     def is_streamed(self) -> bool:
         """Whether the answer is asked for as server-sent events; seen as bool, int and text."""
-        return self.name == "post" and str(self.value("stream")).lower() in _TRUE_WORDS
+        return self.asks and str(self.value("stream")).lower() in _TRUE_WORDS
 
 
 async def read_body(request: web.BaseRequest) -> Mapping[str, Any]:
@@ -102,8 +112,9 @@ async def _read_multipart(request: web.BaseRequest) -> dict[str, Any]:
             if isinstance(value, str):
                 form[name] = value
             elif not isinstance(value, (bytes, bytearray)):
-                # An upload is accepted and forgotten; left open it would leak a descriptor per request.
+                # Of an upload only the name is kept; left open it would leak a descriptor per request.
                 value.file.close()
+                form[name] = value.filename
     except ValueError:
         return {}
     return form

@@ -16,10 +16,12 @@ EffectKind = Literal[
     "conversation_deleted",
     "conversation_expired",
     "message",
+    "completion",
     "billed_query",
     "feedback",
     "project_created",
     "project_deleted",
+    "conversation_mirrored",
 ]
 
 #: Entries of one page unless asked otherwise: some megabytes of JSON at most.
@@ -55,6 +57,10 @@ class Effect(NamedTuple):
     #: Whether the caller had hung up; only of a request, only as far as known when it ended.
     caller_gone: bool
     fault: str | None
+    #: The W3C trace context that came with the request, as it came.
+    traceparent: str | None
+    #: What a post said of how to answer; empty where it left all to the agent.
+    options: dict[str, str]
 
 
 class Effects:
@@ -72,16 +78,19 @@ class Effects:
         self._max_at_once = 0
         self._max_posts_at_once = 0
 
-    def arrive(self) -> tuple[int, int]:
-        """Count a request that has arrived; returns its number and how many are being served."""
+    def arrive(self, *, is_counted: bool = True) -> tuple[int, int]:
+        """Count a request that has arrived; returns its number and how many are being served.
+
+        One that is not counted goes to another API: it takes no part in what is being served.
+        """
         self._arrived += 1
-        self.open_requests += 1
+        self.open_requests += is_counted
         self._max_at_once = max(self._max_at_once, self.open_requests)
         return self._arrived, self.open_requests
 
     def begin(self, call: Call) -> None:
         """Note which call a request is, as soon as that is known."""
-        if call.name == "post":
+        if call.asks:
             self._open_posts += 1
             self._max_posts_at_once = max(self._max_posts_at_once, self._open_posts)
 
@@ -97,8 +106,8 @@ class Effects:
         if call.is_ended:
             return
         call.is_ended = True
-        self.open_requests -= 1
-        if call.name == "post":
+        self.open_requests -= not call.is_inkeep
+        if call.asks:
             self._open_posts -= 1
         self._statuses["none" if status is None else str(status)] += 1
         self._calls[call.name] += 1
@@ -119,8 +128,10 @@ class Effects:
         gone = kinds["conversation_deleted"] + kinds["conversation_expired"]
         return {
             "posts": kinds["message"],
+            "completions": kinds["completion"],
             "conversations": kinds["conversation_created"],
             "conversations_gone": gone,
+            "mirrored": kinds["conversation_mirrored"],
             "billed_queries": kinds["billed_query"],
             "requests": kinds["request"],
             "requests_by_status": dict(sorted(self._statuses.items())),
@@ -155,5 +166,7 @@ class Effects:
                 at_once=call.at_once,
                 caller_gone=caller_gone,
                 fault=call.fault,
+                traceparent=call.headers.get("traceparent"),
+                options=call.options,
             )
         )

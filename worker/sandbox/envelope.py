@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 BodyStyle = Literal["envelope", "laravel", "html", "empty"]
 
 JSON_TYPE = "application/json"
+PROBLEM_TYPE = "application/problem+json"
 HTML_TYPE = "text/html; charset=UTF-8"
 
 WRONG_KEY_TEXT = "API Token is either missing or invalid"
@@ -67,8 +71,15 @@ def succeed(status: int, data: Any, switches: Switches) -> Reply:
     return Reply(status, encode(envelope))
 
 
-def refuse(error: ApiError, url: str) -> Reply:
-    """Write the body of an error in the style it comes in."""
+def plain(status: int, data: Any) -> Reply:
+    """Write what has no envelope."""
+    return Reply(status, encode(data))
+
+
+def refuse(error: ApiError, url: str, *, is_inkeep: bool = False) -> Reply:
+    """Write the body of an error in the style it comes in; Inkeep's own is problem+json."""
+    if is_inkeep and error.style == "envelope":
+        return Reply(error.status, _problem(error, url), PROBLEM_TYPE, error.headers)
     match error.style:
         case "envelope":
             body = encode(
@@ -85,6 +96,21 @@ def refuse(error: ApiError, url: str) -> Reply:
             return Reply(error.status, page.encode(), HTML_TYPE, error.headers)
         case "empty":
             return Reply(error.status, b"", HTML_TYPE, error.headers)
+
+
+def _problem(error: ApiError, url: str) -> bytes:
+    status = HTTPStatus(error.status)
+    code = status.name.lower()
+    problem = {
+        "title": status.phrase,
+        "status": error.status,
+        "detail": error.message,
+        "instance": urlsplit(url).path,
+        "requestId": f"req_{secrets.token_hex(5)}",
+        "code": code,
+        "error": {"code": code, "message": error.message},
+    }
+    return encode(problem)
 
 
 def throttled(switches: Switches, wait_s: float, *, now: float) -> ApiError:

@@ -130,7 +130,7 @@ class Rule:
     def fires(self, call: Call) -> bool:
         """Count the call when it matches, and say whether it is hit."""
         kind, match = self.action.kind, self.match
-        if (kind in _ONLY_POSTS and call.name != "post") or (kind in _ONLY_STREAMS and not call.is_streamed):
+        if (kind in _ONLY_POSTS and not call.asks) or (kind in _ONLY_STREAMS and not call.is_streamed):
             return False
         if not match.covers(call):
             return False

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from worker.sandbox import answers, shapes
 from worker.sandbox.conversations import NAME_CHARS, add_conversation, conversation_of, missing_session
 from worker.sandbox.envelope import ApiError, credits_exhausted, page_number, paginate
-from worker.sandbox.projects import project_of
+from worker.sandbox.projects import is_indexing, project_of
 
 if TYPE_CHECKING:
     from worker.sandbox.call import Call
-    from worker.sandbox.state import Conversation, Message
+    from worker.sandbox.state import Conversation, Message, Project
     from worker.sandbox.switches import AnswerKind
     from worker.sandbox.world import World
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 EXTERNAL_ID_CHARS = 128
 
 _REACTIONS = ("liked", "disliked", "neutral")
+_OPTIONS = ("custom_persona", "chatbot_model", "response_source", "custom_context")
+_RESPONSE_SOURCES = ("default", "own_content", "openai_content")
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ def accept(world: World, call: Call) -> Pending:
     question = call.body.get("prompt")
     if not isinstance(question, str) or not question:
         raise ApiError(400, "The prompt field is required.")
+    call.options = _options(call)
     pending = Pending(
         conversation=conversation,
         question=question,
@@ -49,11 +52,20 @@ def accept(world: World, call: Call) -> Pending:
         lang=call.text("lang"),
         cached=_cached(world, call, conversation, question),
     )
-    if pending.cached is None and _is_out_of_queries(world) and world.switches.out_of_queries == "refused":
+    if pending.cached is None and is_out_of_queries(world) and world.switches.out_of_queries == "refused":
         raise credits_exhausted()
     if world.switches.message_stored == "before_answer":
         _store(world, call, pending)
     return pending
+
+
+def _options(call: Call) -> dict[str, str]:
+    """Return what the post says of how to answer. Any model is taken: the list of them changes often."""
+    named = ((name, call.text(name)) for name in _OPTIONS)
+    options = {name: value for name, value in named if value is not None}
+    if options.get("response_source", "default") not in _RESPONSE_SOURCES:
+        raise ApiError(400, "The selected response source is invalid.")
+    return options
 
 
 def answer(world: World, call: Call, pending: Pending, *, kind: AnswerKind | None = None) -> Message:
@@ -73,12 +85,13 @@ def answer(world: World, call: Call, pending: Pending, *, kind: AnswerKind | Non
     if cached is not None:
         message.answer, message.citation_ids = cached.answer, cached.citation_ids
         return message
-    kind = kind or _kind_of_answer(world)
+    kind = kind or kind_of_answer(world, project)
     message.answer = answers.spoken(kind, pending.question, shapes.settings(project))
     if kind == "normal":
         message.citation_ids = answers.citations_of(pending.question)
     if kind != "out_of_queries":
         world.store.billed_queries += 1
+        project.billed_queries += 1
         world.effects.record("billed_query", call)
     return message
 
@@ -90,7 +103,8 @@ def expected_answer(world: World, pending: Pending, *, kind: AnswerKind | None =
     project = world.store.projects.get(pending.conversation.project_id)
     if project is None:
         return ""
-    return answers.spoken(kind or _kind_of_answer(world), pending.question, shapes.settings(project)) or ""
+    kind = kind or kind_of_answer(world, project)
+    return answers.spoken(kind, pending.question, shapes.settings(project)) or ""
 
 
 def list_messages(world: World, call: Call) -> Any:
@@ -155,6 +169,7 @@ def _store(world: World, call: Call, pending: Pending) -> Message:
         user_agent=call.headers.get("User-Agent", ""),
     )
     call.message_id = pending.message.message_id
+    project_of(world, call).request_sources["api"] += 1
     world.effects.record("message", call)
     return pending.message
 
@@ -166,14 +181,16 @@ def _cached(world: World, call: Call, conversation: Conversation, question: str)
     return next(earlier, None)
 
 
-def _is_out_of_queries(world: World) -> bool:
+def is_out_of_queries(world: World) -> bool:
+    """Whether the plan's queries are used up."""
     return world.store.billed_queries >= world.switches.max_queries
 
 
-def _kind_of_answer(world: World) -> AnswerKind:
-    if _is_out_of_queries(world):
+def kind_of_answer(world: World, project: Project) -> AnswerKind:
+    """Return what an agent answers now, whoever asks."""
+    if is_out_of_queries(world):
         return "out_of_queries"
-    if world.switches.is_chat_active in ("false", "null"):
+    if is_indexing(world, project) or world.switches.is_chat_active == "false":
         return "null"
     return world.switches.answer
 

@@ -77,12 +77,13 @@ def _other_reply(action: Action, call: Call, world: World, reply: Reply) -> Repl
             error = credits_exhausted()
         case _:
             return _headed(_wrong_reply(action, call, reply), action)
-    return _headed(refuse(error, call.url), action)
+    return _headed(refuse(error, call.url, is_inkeep=call.is_inkeep), action)
 
 
 def _wrong_reply(action: Action, call: Call, reply: Reply) -> Reply:
     status = action.status
-    match action.body or ("empty" if 300 <= status < 400 else _USUAL_STYLES.get(status, "envelope")):
+    usual = "envelope" if call.is_inkeep and status == 422 else _USUAL_STYLES.get(status, "envelope")
+    match action.body or ("empty" if 300 <= status < 400 else usual):
         case "garbage":
             return Reply(status, b"\x00\xff<<%PDF-garbage{]")
         case "truncated":
@@ -91,7 +92,7 @@ def _wrong_reply(action: Action, call: Call, reply: Reply) -> Reply:
             return Reply(status, encode({"status": "success", "data": [{"unexpected": True}]}))
         case "envelope" | "laravel" | "html" | "empty" as style:
             text = action.message or _PHRASES.get(status, "Unexpected")
-            return refuse(ApiError(status, text, style=style), call.url)
+            return refuse(ApiError(status, text, style=style), call.url, is_inkeep=call.is_inkeep)
 
 
 def _headed(reply: Reply, action: Action) -> Reply:

@@ -1,21 +1,16 @@
-"""The calls about projects (agents) and the account."""
+"""The calls about projects (agents)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from worker.sandbox import shapes
-from worker.sandbox.envelope import ApiError, date_text, page_number, paginate
-from worker.sandbox.state import OWNER_ID
+from worker.sandbox.envelope import ApiError, page_number, paginate
 
 if TYPE_CHECKING:
     from worker.sandbox.call import Call
     from worker.sandbox.state import Project
     from worker.sandbox.world import World
-
-#: Plan figures that nothing here depends on.
-_MAX_PROJECTS = 100
-_MAX_STORAGE_CREDITS = 60_000_000
 
 
 def project_of(world: World, call: Call) -> Project:
@@ -33,31 +28,40 @@ def list_projects(world: World, call: Call) -> Any:
     """List one page of projects."""
     wanted = call.query.get("name", "").lower()
     rows = [each for each in world.store.projects.values() if wanted in each.name.lower()]
-    if call.query.get("order") != "asc":
-        rows.reverse()
+    by_date = call.query.get("orderBy") == "created_at"
+    rows.sort(
+        key=lambda each: (each.created_at if by_date else 0, each.project_id),
+        reverse=call.query.get("order") != "asc",
+    )
     return paginate(
         rows,
         page=page_number(call.query.get("page")),
         per_page=world.switches.projects_per_page,
         path=call.path_url,
-        render=lambda each: shapes.project(each, world.switches),
+        render=lambda each: _shape(world, each),
     )
 
 
 def create_project(world: World, call: Call) -> Any:
-    """Create a project. The answer says that it cannot chat yet; a moment later it can."""
-    name = call.text("project_name")
+    """Create a project. The answer says that it cannot chat yet; when it has read its sources it can."""
+    name, sitemap_path = call.text("project_name"), call.text("sitemap_path")
     if not name:
-        raise ApiError(400, "The project name field is required.")
-    project = world.store.add_project(name, sitemap_path=call.text("sitemap_path") or "")
+        raise ApiError(400, "Agent name can't be empty")
+    if not sitemap_path and "file" not in call.body:
+        raise ApiError(400, "Sitemap path can't be empty")
+    if len(world.store.projects) >= world.switches.max_projects:
+        raise ApiError(400, "You have reached your agent limit")
+    project = world.store.add_project(
+        name, sitemap_path=sitemap_path or "", indexing_s=world.switches.indexing_s
+    )
     call.project_id = project.project_id
     world.effects.record("project_created", call)
-    return shapes.project(project, world.switches) | {"is_chat_active": None}
+    return _shape(world, project) | {"is_chat_active": None}
 
 
 def get_project(world: World, call: Call) -> Any:
     """Return a project."""
-    return shapes.project(project_of(world, call), world.switches)
+    return _shape(world, project_of(world, call))
 
 
 def update_project(world: World, call: Call) -> Any:
@@ -68,7 +72,7 @@ def update_project(world: World, call: Call) -> Any:
     if (shared := call.value("is_shared")) is not None:
         project.is_shared = str(shared).lower() in ("1", "true")
     project.updated_at = world.clock.wall()
-    return shapes.project(project, world.switches)
+    return _shape(world, project)
 
 
 def delete_project(world: World, call: Call) -> Any:
@@ -109,27 +113,21 @@ def get_citation(world: World, call: Call) -> Any:
     }
 
 
-def get_user(world: World, _call: Call) -> Any:
-    """Return the owner of the key."""
-    made = date_text(world.store.account_since, world.switches)
-    return {
-        "created_at": made,
-        "email": "owner@example.com",
-        "id": OWNER_ID,
-        "current_team_id": OWNER_ID,
-        "name": "Sandbox Owner",
-        "profile_photo_url": "https://www.example.com/photo.png",
-        "updated_at": made,
-    }
+def is_indexing(world: World, project: Project) -> bool:
+    """Whether a project still reads its sources; until it has, it cannot answer."""
+    return indexed_share(world, project) < 1
 
 
-def get_usage(world: World, _call: Call) -> Any:
-    """Return the plan's limits and what is used of them."""
-    return {
-        "max_projects_num": _MAX_PROJECTS,
-        "current_projects_num": len(world.store.projects),
-        "max_total_storage_credits": _MAX_STORAGE_CREDITS,
-        "current_total_storage_credits": 0,
-        "max_queries": world.switches.max_queries,
-        "current_queries": world.store.billed_queries,
-    }
+def indexed_share(world: World, project: Project) -> float:
+    """Return how much of a project's sources is read, from 0 to 1."""
+    if world.switches.is_chat_active == "null":
+        # As an agent that is not done, for as long as the switch stands so.
+        return 0.5
+    now = world.clock.monotonic()
+    if now >= project.indexing_until:
+        return 1
+    return (now - project.indexing_since) / (project.indexing_until - project.indexing_since)
+
+
+def _shape(world: World, project: Project) -> dict[str, Any]:
+    return shapes.project(project, world.switches, is_indexing=is_indexing(world, project))

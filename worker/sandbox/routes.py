@@ -14,6 +14,9 @@ CallName = Literal[
     "get_settings",
     "update_settings",
     "get_citation",
+    "stats",
+    "traffic",
+    "complete",
     "list",
     "create",
     "rename",
@@ -24,6 +27,11 @@ CallName = Literal[
     "feedback",
     "user",
     "usage",
+    "inkeep_upsert",
+    "inkeep_list",
+    "inkeep_get",
+    "inkeep_get_external",
+    "inkeep_delete",
 ]
 
 BASE_PATH = "/api/v1"
@@ -41,6 +49,9 @@ _TABLE: dict[CallName, tuple[str, str]] = {
     "get_settings": ("GET", _PROJECT + "/settings"),
     "update_settings": ("POST", _PROJECT + "/settings"),
     "get_citation": ("GET", _PROJECT + "/citations/{citationId}"),
+    "stats": ("GET", _PROJECT + "/stats"),
+    "traffic": ("GET", _PROJECT + "/reports/traffic"),
+    "complete": ("POST", _PROJECT + "/chat/completions"),
     "list": ("GET", _PROJECT + "/conversations"),
     "create": ("POST", _PROJECT + "/conversations"),
     "rename": ("PUT", _CONVERSATION),
@@ -53,18 +64,36 @@ _TABLE: dict[CallName, tuple[str, str]] = {
     "usage": ("GET", "/limits/usage"),
 }
 
+#: Inkeep's Analytics API has its paths at the root, as at its own address.
+_INKEEP: dict[CallName, tuple[str, str]] = {
+    "inkeep_upsert": ("POST", "/conversations"),
+    "inkeep_list": ("GET", "/conversations"),
+    "inkeep_get": ("GET", "/conversations/{id}"),
+    "inkeep_delete": ("DELETE", "/conversations/{id}"),
+    "inkeep_get_external": ("GET", "/conversations/external/{externalId}"),
+}
+_INKEEP_ROOT = "/conversations"
+
 Match = tuple[str, CallName | None, dict[str, str]]
 
 
-def _by_shape() -> dict[int, dict[tuple[str, ...], dict[str, CallName]]]:
+def _by_shape(
+    calls: dict[CallName, tuple[str, str]],
+) -> dict[int, dict[tuple[str, ...], dict[str, CallName]]]:
     table: dict[int, dict[tuple[str, ...], dict[str, CallName]]] = {}
-    for name, (method, pattern) in _TABLE.items():
+    for name, (method, pattern) in calls.items():
         segments = tuple(pattern.strip("/").split("/"))
         table.setdefault(len(segments), {}).setdefault(segments, {})[method] = name
     return table
 
 
-_SHAPES = _by_shape()
+_SHAPES = _by_shape(_TABLE)
+_INKEEP_SHAPES = _by_shape(_INKEEP)
+
+
+def is_inkeep(raw_path: str) -> bool:
+    """Tell a path of Inkeep's API from one of CustomGPT's."""
+    return raw_path == _INKEEP_ROOT or raw_path.startswith(_INKEEP_ROOT + "/")
 
 
 def find_route(method: str, raw_path: str) -> Match | None:
@@ -73,12 +102,13 @@ def find_route(method: str, raw_path: str) -> Match | None:
     None when nothing has this path; the call is None when the path is there but not the method.
     ``raw_path`` is still percent-encoded: a session id may contain an encoded slash.
     """
-    if not raw_path.startswith(BASE_PATH + "/"):
+    base, shapes = ("", _INKEEP_SHAPES) if is_inkeep(raw_path) else (BASE_PATH, _SHAPES)
+    if not raw_path.startswith(base + "/"):
         return None
-    segments = raw_path[len(BASE_PATH) + 1 :].split("/")
-    for shape, methods in _SHAPES.get(len(segments), {}).items():
+    segments = raw_path[len(base) + 1 :].split("/")
+    for shape, methods in shapes.get(len(segments), {}).items():
         pairs = list(zip(shape, segments, strict=True))
         if all(part == found or part[0] == "{" for part, found in pairs):
             params = {part[1:-1]: unquote(found) for part, found in pairs if part[0] == "{"}
-            return f"{BASE_PATH}/{'/'.join(shape)}", methods.get(method), params
+            return f"{base}/{'/'.join(shape)}", methods.get(method), params
     return None

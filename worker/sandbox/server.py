@@ -8,12 +8,33 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from worker.sandbox import connection, conversations, messages, mishaps, projects, shapes, stream
+from worker.sandbox import (
+    account,
+    completion_stream,
+    completions,
+    connection,
+    conversations,
+    inkeep,
+    messages,
+    mishaps,
+    projects,
+    shapes,
+    stream,
+)
 from worker.sandbox.call import Call, read_body
 from worker.sandbox.control import control
-from worker.sandbox.envelope import WRONG_KEY_TEXT, ApiError, Reply, refuse, succeed, throttled
+from worker.sandbox.envelope import (
+    WRONG_KEY_TEXT,
+    ApiError,
+    BodyStyle,
+    Reply,
+    plain,
+    refuse,
+    succeed,
+    throttled,
+)
 from worker.sandbox.latency import answer_latency_s, other_latency_s
-from worker.sandbox.routes import BASE_PATH, CallName, find_route
+from worker.sandbox.routes import BASE_PATH, CallName, find_route, is_inkeep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -40,6 +61,8 @@ _HANDLERS: dict[CallName, Callable[[World, Call], Any]] = {
     "get_settings": projects.get_settings,
     "update_settings": projects.update_settings,
     "get_citation": projects.get_citation,
+    "stats": account.get_stats,
+    "traffic": account.get_traffic,
     "list": conversations.list_conversations,
     "create": conversations.create,
     "rename": conversations.rename,
@@ -47,8 +70,13 @@ _HANDLERS: dict[CallName, Callable[[World, Call], Any]] = {
     "list_messages": messages.list_messages,
     "get_message": messages.get_message,
     "feedback": messages.give_feedback,
-    "user": projects.get_user,
-    "usage": projects.get_usage,
+    "inkeep_upsert": inkeep.upsert,
+    "inkeep_list": inkeep.list_conversations,
+    "inkeep_get": inkeep.get,
+    "inkeep_get_external": inkeep.get_external,
+    "inkeep_delete": inkeep.delete,
+    "user": account.get_user,
+    "usage": account.get_usage,
 }
 
 
@@ -76,7 +104,8 @@ async def handle(world: World, request: web.BaseRequest) -> web.StreamResponse:
     """Answer one request."""
     if request.rel_url.raw_path.startswith("/_"):
         return await control(world, request)
-    number, at_once = world.effects.arrive()
+    to_inkeep = is_inkeep(request.rel_url.raw_path)
+    number, at_once = world.effects.arrive(is_counted=not to_inkeep)
     call = Call(
         number=number,
         method=request.method,
@@ -88,11 +117,13 @@ async def handle(world: World, request: web.BaseRequest) -> web.StreamResponse:
         begun=world.clock.monotonic(),
         begun_wall=world.clock.wall(),
         at_once=at_once,
+        is_inkeep=to_inkeep,
     )
     try:
         return await _serve(world, request, call)
     except ApiError as error:
-        return connection.send(request, call, refuse(error, call.url), world.effects)
+        reply = refuse(error, call.url, is_inkeep=call.is_inkeep)
+        return connection.send(request, call, reply, world.effects)
     except _CallerGoneError:
         return web.Response()
     finally:
@@ -108,13 +139,17 @@ async def _serve(world: World, request: web.BaseRequest, call: Call) -> web.Stre
     if action is not None and action.disrupts and not is_cut_stream and action.when == "before_work":
         return await mishaps.happen(action, request, call, world, None)
     if call.is_streamed and (action is None or is_cut_stream or not action.disrupts):
+        if call.name == "complete":
+            question = completions.accept(world, call)
+            await _think(world, request, call, action)
+            return await completion_stream.tell(request, call, world, question, action)
         pending = messages.accept(world, call)
         await _think(world, request, call, action)
         return await stream.tell(request, call, world, pending, action)
     try:
         reply = await _work(world, request, call, action)
     except ApiError as error:
-        reply = refuse(error, call.url)
+        reply = refuse(error, call.url, is_inkeep=call.is_inkeep)
     if action is not None and action.disrupts:
         return await mishaps.happen(action, request, call, world, reply)
     return connection.send(request, call, reply, world.effects)
@@ -125,7 +160,8 @@ async def _recognise(world: World, request: web.BaseRequest, call: Call) -> None
     raw_path = request.rel_url.raw_path
     found = find_route(request.method, raw_path)
     if found is None:
-        raise ApiError(404, f"The route {raw_path.lstrip('/')} could not be found.", style="laravel")
+        style: BodyStyle = "envelope" if call.is_inkeep else "laravel"
+        raise ApiError(404, f"The route {raw_path.lstrip('/')} could not be found.", style=style)
     call.pattern, name, call.params = found
     if name is None:
         text = f"The {request.method} method is not supported for route {raw_path.lstrip('/')}."
@@ -139,8 +175,9 @@ async def _recognise(world: World, request: web.BaseRequest, call: Call) -> None
         call.body = await read_body(request)
     except web.HTTPRequestEntityTooLarge:
         raise ApiError(413, "Request Entity Too Large", style="html") from None
-    if name == "post":
-        question, external_id = call.body.get("prompt"), call.value("external_id")
+    if call.asks:
+        question = call.body.get("prompt") if name == "post" else completions.question_of(call.body)
+        external_id = call.value("external_id")
         call.question = question if isinstance(question, str) else None
         call.external_id = external_id if isinstance(external_id, str) else None
 
@@ -148,7 +185,9 @@ async def _recognise(world: World, request: web.BaseRequest, call: Call) -> None
 def _admit(world: World, call: Call) -> None:
     scheme, _, key = call.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or key.strip() in ("", WRONG_KEY):
-        raise ApiError(401, WRONG_KEY_TEXT)
+        raise ApiError(401, "Unauthorized" if call.is_inkeep else WRONG_KEY_TEXT)
+    if call.is_inkeep:
+        return
     wait_s = world.pace.admit(
         per_minute=world.switches.requests_per_minute,
         at_once=world.switches.requests_at_once,
@@ -165,20 +204,26 @@ async def _work(world: World, request: web.BaseRequest, call: Call, action: Acti
         kind = action.answer if action is not None and action.kind == "answer" else None
         message = messages.answer(world, call, pending, kind=kind)
         return succeed(200, shapes.message(message, world.switches), world.switches)
+    if call.name == "complete":
+        question = completions.accept(world, call)
+        await _think(world, request, call, action)
+        kind = action.answer if action is not None and action.kind == "answer" else None
+        return plain(200, completions.shape(completions.answer(world, call, question, kind=kind)))
     await _think(world, request, call, action)
     data = _HANDLERS[call.name](world, call)  # type: ignore[index]
+    if call.is_inkeep:
+        return plain(200, data)
     return succeed(201 if call.name in _CREATES else 200, data, world.switches)
 
 
 async def _think(world: World, request: web.BaseRequest, call: Call, action: Action | None) -> None:
     """Let the time pass that the real service takes; a caller who leaves may take its post along."""
-    is_post = call.name == "post"
-    seconds = (answer_latency_s if is_post else other_latency_s)(world.switches, world.chance)
+    seconds = (answer_latency_s if call.asks else other_latency_s)(world.switches, world.chance)
     if action is not None and action.kind == "delay":
         seconds += action.seconds or 0.0
     if seconds:
         await asyncio.sleep(seconds)
-    if is_post and world.switches.on_disconnect == "abandon" and connection.is_gone(request):
+    if call.asks and world.switches.on_disconnect == "abandon" and connection.is_gone(request):
         raise _CallerGoneError
 
 

@@ -118,13 +118,13 @@ def citations(each: Message, switches: Switches) -> list[int] | list[str] | None
             return None
 
 
-def project(each: Project, switches: Switches) -> dict[str, Any]:
+def project(each: Project, switches: Switches, *, is_indexing: bool) -> dict[str, Any]:
     """Shape a project (an agent)."""
     return {
         "id": each.project_id,
         "project_name": each.name,
         "sitemap_path": each.sitemap_path,
-        "is_chat_active": _CHAT_ACTIVE[switches.is_chat_active],
+        "is_chat_active": None if is_indexing else _CHAT_ACTIVE[switches.is_chat_active],
         "user_id": OWNER_ID,
         "team_id": OWNER_ID,
         "created_at": date_text(each.created_at, switches),

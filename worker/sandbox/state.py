@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,12 @@ class Project:
     updated_at: float
     sitemap_path: str = ""
     is_shared: bool = False
+    #: Monotonic times: since when it reads its sources, and when it will have read them.
+    indexing_since: float = 0.0
+    indexing_until: float = 0.0
+    billed_queries: int = 0
+    #: Questions by the way they came, such as api.
+    request_sources: Counter[str] = field(default_factory=Counter)
     #: Settings that differ from the defaults.
     settings: dict[str, Any] = field(default_factory=dict)
     #: By session id, oldest first. A session is in one of the two.
@@ -95,10 +102,18 @@ class Store:
         self.account_since = clock.wall()
         self.add_project("Sandbox agent", sitemap_path="https://www.example.com/sitemap.xml")
 
-    def add_project(self, name: str, *, sitemap_path: str = "") -> Project:
-        """Make a project."""
-        now = self._clock.wall()
-        project = Project(next(self._project_ids), name, now, now, sitemap_path)
+    def add_project(self, name: str, *, sitemap_path: str = "", indexing_s: float = 0.0) -> Project:
+        """Make a project, which takes its time to read its sources."""
+        now, since = self._clock.wall(), self._clock.monotonic()
+        project = Project(
+            next(self._project_ids),
+            name,
+            now,
+            now,
+            sitemap_path,
+            indexing_since=since,
+            indexing_until=since + indexing_s,
+        )
         self.projects[project.project_id] = project
         return project
 
@@ -142,6 +157,10 @@ class Store:
             self.delete_conversation(project, conversation)
         return expired
 
+    def next_message_id(self) -> int:
+        """Return a number that no message and no completion had."""
+        return next(self._message_ids)
+
     def add_message(
         self,
         conversation: Conversation,
@@ -156,7 +175,7 @@ class Store:
         """Store a question. Ids grow over all conversations, in the order of storing."""
         now = self._clock.wall()
         message = Message(
-            message_id=next(self._message_ids),
+            message_id=self.next_message_id(),
             conversation=conversation,
             question=question,
             stored_question=stored_question,

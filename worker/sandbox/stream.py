@@ -31,7 +31,7 @@ async def tell(
     request: web.BaseRequest, call: Call, world: World, pending: Pending, action: Action | None
 ) -> web.StreamResponse:
     """Stream the answer to an accepted post. The exchange is stored before its last frame leaves."""
-    events = _Events(request, world)
+    events = Events(request, world)
     await events.open()
     if action is not None and action.cuts_stream:
         await _break_off(events, request, call, pending, action)
@@ -53,7 +53,7 @@ async def tell(
     return events.response
 
 
-class _Events:
+class Events:
     """The stream itself. A caller who leaves ends nothing: a switch says what becomes of the exchange."""
 
     def __init__(self, request: web.BaseRequest, world: World) -> None:
@@ -63,30 +63,43 @@ class _Events:
         self._is_open = False
 
     async def open(self) -> None:
+        """Send the head."""
         self.response.enable_chunked_encoding()
         with suppress(ConnectionError):
             await self.response.prepare(self._request)
             self._is_open = True
 
     async def send(self, frame: dict[str, Any]) -> None:
-        switches = self.world.switches
-        head = b"event: " + frame["status"].encode() + b"\n" if switches.stream_event_lines else b""
+        """Send one frame of a message's stream."""
+        head = (
+            b"event: " + frame["status"].encode() + b"\n" if self.world.switches.stream_event_lines else b""
+        )
+        await self.write(head + b"data: " + encode(frame) + b"\n\n")
+        if frame["status"] != "finish":
+            await self.pause()
+
+    async def write(self, data: bytes) -> None:
+        """Send these bytes, unless the caller has left."""
         if self._is_open:
             try:
-                await self.response.write(head + b"data: " + encode(frame) + b"\n\n")
+                await self.response.write(data)
             except ConnectionError:
                 self._is_open = False
-        if switches.stream_pause_s and frame["status"] != "finish":
-            await asyncio.sleep(switches.stream_pause_s)
+
+    async def pause(self) -> None:
+        """Wait between two frames, as long as the switch says."""
+        if self.world.switches.stream_pause_s:
+            await asyncio.sleep(self.world.switches.stream_pause_s)
 
     async def close(self) -> None:
+        """End the stream in order."""
         if self._is_open:
             with suppress(ConnectionError):
                 await self.response.write_eof()
 
 
 async def _break_off(
-    events: _Events, request: web.BaseRequest, call: Call, pending: Pending, action: Action
+    events: Events, request: web.BaseRequest, call: Call, pending: Pending, action: Action
 ) -> None:
     text = messages.expected_answer(events.world, pending)
     if action.when == "after_work":
@@ -111,9 +124,15 @@ def _start(call: Call) -> dict[str, Any]:
 
 def _progress(text: str) -> Iterator[dict[str, Any]]:
     yield {"status": "progress", "message": ""}
+    for delta in deltas_of(text):
+        yield {"status": "progress", "message": delta}
+
+
+def deltas_of(text: str) -> Iterator[str]:
+    """Cut an answer into the pieces in which it is streamed."""
     size = max(_DELTA_CHARS, len(text) // _MOST_DELTAS + 1)
     for index in range(0, len(text), size):
-        yield {"status": "progress", "message": text[index : index + size]}
+        yield text[index : index + size]
 
 
 def _finish(message: Message, world: World) -> dict[str, Any]:

@@ -92,6 +92,11 @@ class Switches:
     is_chat_active: Literal["true", "one", "false", "null"] = _switch(
         "true", "of every project; false and null also leave answers empty"
     )
+    indexing_s: float = _switch(
+        0.0, "seconds a created project reads its sources; until then it is not active", least=0
+    )
+    pages_per_project: int = _switch(12, "documents of a project, as its stats tell", least=0)
+    max_projects: int = _switch(100, "projects of the plan", least=0)
     dates: Literal["iso", "plain", "words", "null"] = _switch("iso", "form of timestamps")
     ids_as_strings: bool = _switch(
         default=False, about="project_id and created_by are strings, as the spec says"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from worker.sandbox.clock import Clock
 from worker.sandbox.effects import Effects
 from worker.sandbox.faults import Faults
+from worker.sandbox.inkeep import Mirror
 from worker.sandbox.pace import Pace
 from worker.sandbox.state import Store
 from worker.sandbox.switches import Switches
@@ -27,6 +28,8 @@ class World:
     effects: Effects
     faults: Faults
     pace: Pace
+    #: What was mirrored to Inkeep.
+    mirror: Mirror
     #: Draws latencies.
     chance: random.Random
 
@@ -50,5 +53,6 @@ def make_world(
         effects=Effects(clock),
         faults=Faults(seed),
         pace=Pace(clock),
+        mirror=Mirror(),
         chance=random.Random(None if seed is None else f"{seed}/latency"),  # noqa: S311
     )

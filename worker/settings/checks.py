@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from worker.settings.model import Settings
 
+#: The one form of OTLP that the extra askrelay[traces] brings.
+OTLP = "http/protobuf"
 #: PROTOCOL A1: a request that was cut off at its deadline may go on at the API for as long again.
 TIMEOUTS_PER_SETTLE = 2
 
@@ -25,7 +27,14 @@ class Contradiction:
 
 def contradictions(settings: Settings) -> list[Contradiction]:
     """Return what is wrong between settings that are each right."""
-    return [*_times(settings), *_names(settings), *_trust(settings)]
+    return [
+        *_times(settings),
+        *_names(settings),
+        *_trust(settings),
+        *_stream(settings),
+        *_traces(settings),
+        *_mirror(settings),
+    ]
 
 
 def _times(settings: Settings) -> Iterator[Contradiction]:
@@ -59,8 +68,10 @@ def _names(settings: Settings) -> Iterator[Contradiction]:
         "doorbell_queue": {doorbell, f"{doorbell}.DQ", f"{doorbell}.XQ"},
     }
     keys = {"asked_key": {settings.asked_key}, "answered_key": {settings.answered_key}}
+    asked = {"asked_key": {settings.asked_key}}
+    failed, progress = {"failed_key": {settings.failed_key}}, {"progress_key": {settings.progress_key}}
     # A failed reply may share the answers' key, as its type tells them apart; the questions' key is a loop.
-    for group in (queues, keys, {"asked_key": {settings.asked_key}, "failed_key": {settings.failed_key}}):
+    for group in (queues, keys, asked | failed, asked | progress):
         fields = list(group)
         for index, first in enumerate(fields):
             for second in fields[index + 1 :]:
@@ -74,4 +85,31 @@ def _trust(settings: Settings) -> Iterator[Contradiction]:
         yield Contradiction(
             ("rabbitmq_ca_file", "rabbitmq_url"),
             "RABBITMQ_CA_FILE is set but RABBITMQ_URL is not amqps://: nothing would be encrypted",
+        )
+
+
+def _stream(settings: Settings) -> Iterator[Contradiction]:
+    if settings.progress and not settings.stream:
+        yield Contradiction(
+            ("progress", "stream"),
+            "ASKRELAY_PROGRESS is true but ASKRELAY_STREAM is not: without a stream nothing is known of an"
+            " answer until it is there; set ASKRELAY_STREAM=true too",
+        )
+
+
+def _traces(settings: Settings) -> Iterator[Contradiction]:
+    protocol = settings.otel_protocol or OTLP
+    if settings.traces_url is not None and protocol != OTLP:
+        yield Contradiction(
+            ("otel_protocol",),
+            f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol[:40]!r}: traces are sent as {OTLP} only, for which a"
+            " collector listens on port 4318; OTEL_TRACES_EXPORTER=none turns them off",
+        )
+
+
+def _mirror(settings: Settings) -> Iterator[Contradiction]:
+    if settings.mirror == "inkeep" and settings.inkeep_api_key is None:
+        yield Contradiction(
+            ("mirror", "inkeep_api_key"),
+            "ASKRELAY_MIRROR is inkeep and INKEEP_API_KEY is not set: it takes the key of an API integration",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,9 @@ Need = Literal["api", "ledger"]
 #: Variables that a platform sets where the disk is gone with the process, and the platform's name.
 EPHEMERAL = {"KUBERNETES_SERVICE_HOST": "a Kubernetes pod", "DYNO": "a dyno"}
 
+#: What the extra askrelay[traces] brings.
+TRACES_PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+
 #: Stands for an address that is wrong while the other settings are looked at.
 _UNUSED_URL = "sqlite:////unused"
 
@@ -45,14 +49,16 @@ def load_settings(
         values["database_url"] = _default_database_url(environ)
     if "ledger" in needs:
         problems += _ephemeral(values.get("database_url", ""), source, environ)
-    key_origin = source.origins.get("customgpt_api_key")
-    if key_origin is not None and key_origin.path is not None:
-        values["customgpt_api_key_file"] = key_origin.path
+    for field in ("customgpt_api_key", "inkeep_api_key"):
+        key_origin = source.origins.get(field)
+        if key_origin is not None and key_origin.path is not None:
+            values[f"{field}_file"] = key_origin.path
 
     settings, wrong = _validated(values, source)
     problems += wrong
     if "api" in needs:
         problems += _missing(values, source, environ)
+        problems += _not_installed(settings)
     problems += _unreadable(values)
     if settings is None or problems:
         raise SettingsError("\n".join(problems))
@@ -108,6 +114,25 @@ def _missing(
         if field not in values and field not in source.problems:
             name = _BY_FIELD[field].name
             yield f"{name} is not set{names.misspelt(name, environ)}: {advice}"
+
+
+def _not_installed(settings: Settings | None) -> Iterator[str]:
+    """Say what to install for traces that are asked for: nobody should have to wonder where they are."""
+    if settings is None or settings.traces_url is None or all(map(_is_there, TRACES_PACKAGES)):
+        return
+    fields = ("otel_traces_exporter", "otel_traces_endpoint", "otel_endpoint")
+    name = next(_BY_FIELD[field].name for field in fields if getattr(settings, field))
+    yield (
+        f"{name} asks for traces, whose packages are not installed: pip install 'askrelay[traces]', or set"
+        " OTEL_TRACES_EXPORTER=none"
+    )
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
 
 
 def _ephemeral(url: str, source: EnvironmentAndFiles, environ: Mapping[str, str]) -> Iterator[str]:

@@ -16,15 +16,23 @@ from worker.settings.values import (
     AmqpName,
     AmqpUrl,
     ApiUrl,
+    CollectorUrl,
     DatabaseUrl,
     DoorbellQueue,
+    EventOptions,
+    LangTag,
     LogKey,
     Lower,
+    ModelName,
     Off,
     ProxyUrl,
     RoutingKey,
     Secret,
+    SomeText,
 )
+
+#: Where OpenTelemetry looks for a collector that nobody named.
+COLLECTOR = "http://localhost:4318"
 
 
 class Settings(BaseSettings):
@@ -72,6 +80,24 @@ class Settings(BaseSettings):
         "CUSTOMGPT_API_URL",
         about="The base of the API; plain http only to loopback, for the sandbox.",
     )
+    mirror: Annotated[Literal["inkeep"] | None, Off, Lower] = setting(
+        None,
+        "ASKRELAY_MIRROR",
+        default_text="off",
+        about="Where answered conversations are copied to, after their replies: inkeep for its Analytics.",
+    )
+    inkeep_api_key: Secret | None = setting(
+        None,
+        "INKEEP_API_KEY",
+        kind="secret",
+        about="The key of an API integration of Inkeep's; INKEEP_API_KEY_FILE is read again whenever it"
+        " changes.",
+    )
+    inkeep_api_url: ApiUrl = setting(
+        "https://api.analytics.inkeep.com",
+        "INKEEP_API_URL",
+        about="The base of Inkeep's Analytics API; plain http only to loopback, for the sandbox.",
+    )
     https_proxy: ProxyUrl | None = setting(
         None, "HTTPS_PROXY", "https_proxy", kind="url", about="The proxy for calls to the API."
     )
@@ -102,6 +128,57 @@ class Settings(BaseSettings):
         about="Posts under way at once in the whole fleet.",
     )
 
+    stream: bool = setting(
+        False,
+        "ASKRELAY_STREAM",
+        about="Have answers streamed: the first piece proves that a question was taken, so that it is never"
+        " posted again; one more read per answer.",
+    )
+
+    progress: bool = setting(
+        False,
+        "ASKRELAY_PROGRESS",
+        about="Publish streamed answers while they are written, at most four times a second each; some may be"
+        " lost.",
+    )
+    lang: LangTag | None = setting(
+        None,
+        "ASKRELAY_LANG",
+        default_text="the agent's",
+        about="The language tag sent with questions whose events name none, en or pt-BR say.",
+    )
+    custom_persona: SomeText | None = setting(
+        None,
+        "ASKRELAY_CUSTOM_PERSONA",
+        default_text="the agent's",
+        about="Who the agent is when it answers, in place of its own persona.",
+    )
+    chatbot_model: ModelName | None = setting(
+        None,
+        "ASKRELAY_CHATBOT_MODEL",
+        default_text="the agent's",
+        about="The model that answers; the API's own choice was seen to find more than a named one.",
+    )
+    response_source: Annotated[Literal["default", "own_content", "openai_content"] | None, Lower] = setting(
+        None,
+        "ASKRELAY_RESPONSE_SOURCE",
+        default_text="the agent's",
+        about="What answers may come from: the agent's own content, or the model's knowledge too.",
+    )
+    custom_context: SomeText | None = setting(
+        None,
+        "ASKRELAY_CUSTOM_CONTEXT",
+        default_text="none",
+        about="What the agent should know with every question.",
+    )
+    event_options: EventOptions = setting(
+        "",
+        "ASKRELAY_EVENT_OPTIONS",
+        default_text="none",
+        about="Which of custom_persona, chatbot_model, response_source and custom_context an event may set in"
+        " its data.options, separated by commas; events with others are rejected.",
+    )
+
     events_exchange: AmqpName = setting(
         "crm.events",
         "ASKRELAY_EVENTS_EXCHANGE",
@@ -124,6 +201,11 @@ class Settings(BaseSettings):
     )
     failed_key: RoutingKey = setting(
         "contact.question.failed", "ASKRELAY_FAILED_KEY", about="The routing key of final failures."
+    )
+    progress_key: RoutingKey = setting(
+        "contact.question.progress",
+        "ASKRELAY_PROGRESS_KEY",
+        about="The routing key of answers that are being written.",
     )
     declare: bool = setting(
         True,
@@ -262,12 +344,42 @@ class Settings(BaseSettings):
         default_text="made once per ledger",
         about="The key of the hash that stands for a contact in logs.",
     )
+    otel_traces_exporter: Annotated[Literal["otlp", "none"] | None, Lower] = setting(
+        None,
+        "OTEL_TRACES_EXPORTER",
+        default_text="otlp if an endpoint is set, else none",
+        about="Where traces go; needs the extra askrelay[traces].",
+    )
+    otel_endpoint: CollectorUrl | None = setting(
+        None,
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        kind="url",
+        about="The collector's base address for OTLP over HTTP, http://127.0.0.1:4318 say; turns traces on.",
+    )
+    otel_traces_endpoint: CollectorUrl | None = setting(
+        None,
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        kind="url",
+        about="The whole address that traces are sent to, in place of the base and /v1/traces.",
+    )
+    otel_protocol: Annotated[str | None, Lower] = setting(
+        None,
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        default_text="http/protobuf",
+        about="How the collector is spoken to; http/protobuf is the only way that is there.",
+    )
+    otel_sdk_disabled: bool = setting(
+        False, "OTEL_SDK_DISABLED", about="No traces, whatever the other OTEL_ variables say."
+    )
     no_color: str | None = setting(
         None, "NO_COLOR", about="Set to anything: log lines and tables without colours."
     )
 
     #: The file that CUSTOMGPT_API_KEY_FILE named, watched by key_source().
     customgpt_api_key_file: Path | None = None
+    #: The same of INKEEP_API_KEY_FILE.
+    inkeep_api_key_file: Path | None = None
 
     _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
     _warnings: tuple[tuple[str, str], ...] = PrivateAttr(default=())
@@ -299,6 +411,20 @@ class Settings(BaseSettings):
         """What the operator should know at start: pairs of a variable and a sentence."""
         return self._warnings
 
+    @property
+    def traces_url(self) -> str | None:
+        """Where to send traces; None when there are to be none."""
+        is_off = self.otel_sdk_disabled or self.otel_traces_exporter == "none"
+        is_named = self.otel_endpoint or self.otel_traces_endpoint or self.otel_traces_exporter
+        if is_off or not is_named:
+            return None
+        return self.otel_traces_endpoint or f"{(self.otel_endpoint or COLLECTOR).rstrip('/')}/v1/traces"
+
+    @property
+    def allowed_event_options(self) -> frozenset[str]:
+        """What an event may set in its data.options."""
+        return frozenset(filter(None, self.event_options.split(",")))
+
     def origin_of(self, field: str) -> Origin:
         """Tell where a field's value came from."""
         return self._origins.get(field, Origin("default"))
@@ -306,6 +432,10 @@ class Settings(BaseSettings):
     def key_source(self) -> KeySource:
         """Return what gives the API key, following its file when it came from one."""
         return KeySource(self.customgpt_api_key, file=self.customgpt_api_key_file)
+
+    def inkeep_key_source(self) -> KeySource:
+        """Return what gives the key of the mirror, in the same way."""
+        return KeySource(self.inkeep_api_key, file=self.inkeep_api_key_file)
 
 
 #: Every setting in the order of the table.

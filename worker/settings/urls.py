@@ -68,6 +68,14 @@ def proxy_url(url: str) -> str:
     return url
 
 
+def collector_url(url: str) -> str:
+    """Return the address of a collector of traces as it is."""
+    parts = _split(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must look like http://127.0.0.1:4318")
+    return url
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host name or address is this machine by definition; nothing is looked up."""
     try:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from worker.core.errors import AssistantError
+from worker.core.errors import AssistantError, LedgerError
 from worker.core.model import CannedTexts
-from worker.core.ports import Log
+from worker.core.ports import Admit, Log
 
 #: Seconds that fetched texts are used; a person who changes them expects it to show within the hour.
 KEEP_S = 3600.0
@@ -35,24 +35,31 @@ class CannedTextsShelf:
         self._log = log
         self._shelves: dict[int, _Shelf] = {}
 
-    async def get(self, project_id: int) -> CannedTexts:
-        """Return the texts as far as they are known; only the first to ask waits for them. Never raises."""
+    async def get(self, project_id: int, admit: Admit | None = None) -> CannedTexts:
+        """Return the texts as far as they are known. Never raises.
+
+        Who begins a fetch waits for it, and at first everybody does: the fetch is a request to the API, and
+        has its place among those at once by the turn that waits. ``admit`` is awaited before it.
+        """
         shelf = self._shelves.setdefault(project_id, _Shelf())
-        if shelf.fetching is None and asyncio.get_running_loop().time() >= shelf.look_at:
-            shelf.fetching = asyncio.create_task(self._refresh(project_id, shelf))
-        if shelf.fetching is not None and not shelf.has_looked:
+        is_ours = shelf.fetching is None and asyncio.get_running_loop().time() >= shelf.look_at
+        if is_ours:
+            shelf.fetching = asyncio.create_task(self._refresh(project_id, shelf, admit))
+        if shelf.fetching is not None and (is_ours or not shelf.has_looked):
             # Not awaited itself: a turn that is cancelled must not take the fetch of the others along.
             await asyncio.wait({shelf.fetching})
         return shelf.texts
 
-    async def _refresh(self, project_id: int, shelf: _Shelf) -> None:
+    async def _refresh(self, project_id: int, shelf: _Shelf, admit: Admit | None) -> None:
         keep_s = TRY_AGAIN_S
         try:
             async with asyncio.timeout(WITHIN_S):
+                if admit is not None:
+                    await admit()
                 shelf.texts = await self._fetch(project_id)
             keep_s = KEEP_S
-        except (AssistantError, TimeoutError) as failure:
-            code = failure.code if isinstance(failure, AssistantError) else "unreachable"
+        except (AssistantError, LedgerError, TimeoutError) as failure:
+            code = "unreachable" if isinstance(failure, TimeoutError) else failure.code
             self._log("canned_texts.missed", project_id=project_id, error_code=code)
         finally:
             shelf.look_at = asyncio.get_running_loop().time() + keep_s

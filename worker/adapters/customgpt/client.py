@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from worker.adapters.customgpt import facts, parsing, sorting
 from worker.adapters.customgpt.canned import CannedTextsShelf
 from worker.adapters.customgpt.config import CustomGptConfig
+from worker.adapters.customgpt.exchange import OnExchange
 from worker.adapters.customgpt.facts import PlanUsage, ProjectFacts
 from worker.adapters.customgpt.listing import ListingSoFar
 from worker.adapters.customgpt.parsing import Page
 from worker.adapters.customgpt.requests import Requests
+from worker.adapters.customgpt.streaming import AnswerStream
 from worker.core.errors import ConversationGone
-from worker.core.model import CannedTexts, MessageListing, RemoteConversation, RemoteMessage
-from worker.core.ports import Log
+from worker.core.model import (
+    NO_OPTIONS,
+    CannedTexts,
+    MessageListing,
+    MessageOptions,
+    RemoteConversation,
+    RemoteMessage,
+)
+from worker.core.ports import Admit, Log
+from worker.core.traces import NoTracer, Tracer
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -26,11 +36,22 @@ class CustomGpt:
     """The ``Assistant`` port over HTTP; ``worker.core.ports`` says what each call promises.
 
     ``key`` is asked at every request, so that a new key is used as soon as it is there; it must not raise.
+    ``on_exchange`` is told of every HTTP request as it ends; it must be quick and must not raise either.
+    ``tracer`` gives every request its span, whose trace context goes out with it.
     """
 
-    def __init__(self, config: CustomGptConfig, *, key: Callable[[], str], log: Log) -> None:
+    def __init__(
+        self,
+        config: CustomGptConfig,
+        *,
+        key: Callable[[], str],
+        log: Log,
+        on_exchange: OnExchange | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._api_url = config.api_url.rstrip("/")
-        self._requests = Requests(config, key)
+        self._is_streaming = config.is_streaming
+        self._requests = Requests(config, key, on_exchange, tracer or NoTracer())
         self._canned = CannedTextsShelf(self._read_canned_texts, log)
 
     async def start(self) -> None:
@@ -49,7 +70,9 @@ class CustomGpt:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def find_conversations(self, project_id: int, name_part: str) -> list[RemoteConversation]:
+    async def find_conversations(
+        self, project_id: int, name_part: str, *, admit: Admit | None = None
+    ) -> list[RemoteConversation]:
         """List the conversations whose name has this part, all pages, deleted ones marked."""
         found: dict[str, RemoteConversation] = {}
 
@@ -59,7 +82,9 @@ class CustomGpt:
             return False
 
         url = f"{self._conversations_url(project_id)}?userFilter=all&name={_quoted(name_part)}"
-        await self._requests.read_pages(sorting.FIND_CONVERSATIONS, url, parsing.conversations_page_of, take)
+        await self._requests.read_pages(
+            sorting.FIND_CONVERSATIONS, url, parsing.conversations_page_of, take, admit
+        )
         return list(found.values())
 
     async def create_conversation(
@@ -85,36 +110,53 @@ class CustomGpt:
         traceparent: str | None,
         connect_within_s: float,
         on_late: Callable[[], None] | None = None,
+        on_accepted: Callable[[], Awaitable[None]] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+        options: MessageOptions = NO_OPTIONS,
     ) -> RemoteMessage:
-        """Post a question and wait for the answer, which is never empty.
+        """Post a question and wait for the answer, which is never empty unless it was streamed.
 
         The message may name another question or external_id than was sent; the core decides what that means.
         """
-        query = f"stream=false&external_id={_quoted(external_id)}"
+        is_streaming = self._is_streaming
+        query = f"stream={'true' if is_streaming else 'false'}&external_id={_quoted(external_id)}"
         if lang is not None:
             query += f"&lang={_quoted(lang)}"
         # An answer from the API's cache would be the answer to an older question (API-FACTS 1.3).
         headers = {"Cache-Control": "no-cache"}
         if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
             headers["traceparent"] = traceparent
-        return await self._requests.write(
-            sorting.POST_QUESTION,
-            f"{self._session_url(project_id, session_id)}/messages?{query}",
-            parsing.answered_message_of,
-            content={"prompt": text},
-            connect_within_s=connect_within_s,
-            more_headers=headers,
-            on_late=on_late,
-        )
+        url = f"{self._session_url(project_id, session_id)}/messages?{query}"
+        sending: Any = {
+            "content": {"prompt": text, **options.given()},
+            "connect_within_s": connect_within_s,
+            "more_headers": headers,
+            "on_late": on_late,
+        }
+        call, parse = sorting.POST_QUESTION, parsing.answered_message_of
+        if not is_streaming:
+            return await self._requests.write(call, url, parse, **sending)
+        headers["Accept"] = "text/event-stream"
+        stream = AnswerStream(on_accepted, on_progress)
+        return await self._requests.write_streamed(call, url, parse, stream, **sending)
 
-    async def list_messages(self, project_id: int, session_id: str, *, above: int) -> MessageListing:
+    async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
+        """Return one message; ConversationGone where there is none of this id."""
+        url = f"{self._session_url(project_id, session_id)}/messages/{message_id}"
+        return await self._requests.read(sorting.GET_MESSAGE, url, parsing.message_of)
+
+    async def list_messages(
+        self, project_id: int, session_id: str, *, above: int, admit: Admit | None = None
+    ) -> MessageListing:
         """List messages newest first, until ids fall to ``above``; -1 reads the first page only.
 
         Should the server turn out to keep another order, all pages are read.
         """
         listing = ListingSoFar(above)
         url = f"{self._session_url(project_id, session_id)}/messages?order=desc"
-        await self._requests.read_pages(sorting.LIST_MESSAGES, url, parsing.messages_page_of, listing.add)
+        await self._requests.read_pages(
+            sorting.LIST_MESSAGES, url, parsing.messages_page_of, listing.add, admit
+        )
         return listing.finished()
 
     async def rename_conversation(self, project_id: int, session_id: str, name: str) -> RemoteConversation:
@@ -147,9 +189,9 @@ class CustomGpt:
         """Return how much of the plan is used up."""
         return await self._requests.read(sorting.READ_LIMITS, f"{self._api_url}/limits/usage", facts.usage_of)
 
-    async def canned_texts(self, project_id: int) -> CannedTexts:
+    async def canned_texts(self, project_id: int, *, admit: Admit | None = None) -> CannedTexts:
         """Return the agent's fixed texts, fetched once an hour; empty when they cannot be had."""
-        return await self._canned.get(project_id)
+        return await self._canned.get(project_id, admit)
 
     async def _read_canned_texts(self, project_id: int) -> CannedTexts:
         url = f"{self._api_url}/projects/{project_id}/settings"

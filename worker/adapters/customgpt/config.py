@@ -20,6 +20,8 @@ class CustomGptConfig:
     proxy_url: str | None = field(default=None, repr=False)
     #: Hosts that are reached without the proxy, in the notation of ``NO_PROXY``.
     no_proxy: str = ""
+    #: Answers are asked for as a stream of events.
+    is_streaming: bool = False
     #: PEM file with the authorities to trust instead of the system's; certificates are always verified.
     ca_file: str | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -22,6 +22,12 @@ class Exchange:
     body: bytes | None = None
     #: What went wrong, in words without contents; empty when a whole response came.
     trouble: str = ""
+    #: Its pieces were handed on as they came.
+    is_stream: bool = False
+
+
+#: Told of every HTTP request as it ends: the call, the status (None when no status line came), the seconds.
+OnExchange = Callable[[str, int | None, float], None]
 
 
 class NotSentError(Exception):

@@ -47,19 +47,38 @@ class Call:
     #: What a 404 means.
     not_found: type[AssistantError]
     success: frozenset[int] = frozenset({200})
+    #: The end of its address with names for values, for traces.
+    path: str = ""
 
 
-FIND_CONVERSATIONS = Call("find_conversations", "GET", is_write=False, not_found=ProjectNotFound)
-LIST_MESSAGES = Call("list_messages", "GET", is_write=False, not_found=ConversationGone)
-CHECK_PROJECT = Call("check_project", "GET", is_write=False, not_found=ProjectNotFound)
-READ_SETTINGS = Call("canned_texts", "GET", is_write=False, not_found=ProjectNotFound)
-READ_LIMITS = Call("limits", "GET", is_write=False, not_found=Unreachable)
+_PROJECT = "/projects/{project_id}"
+_CONVERSATIONS = f"{_PROJECT}/conversations"
+_CONVERSATION = f"{_CONVERSATIONS}/{{session_id}}"
+_MESSAGES = f"{_CONVERSATION}/messages"
+
+FIND_CONVERSATIONS = Call(
+    "find_conversations", "GET", is_write=False, not_found=ProjectNotFound, path=_CONVERSATIONS
+)
+LIST_MESSAGES = Call("list_messages", "GET", is_write=False, not_found=ConversationGone, path=_MESSAGES)
+GET_MESSAGE = Call(
+    "get_message",
+    "GET",
+    is_write=False,
+    not_found=ConversationGone,
+    path=f"{_MESSAGES}/{{message_id}}",
+)
+CHECK_PROJECT = Call("check_project", "GET", is_write=False, not_found=ProjectNotFound, path=_PROJECT)
+READ_SETTINGS = Call(
+    "canned_texts", "GET", is_write=False, not_found=ProjectNotFound, path=f"{_PROJECT}/settings"
+)
+READ_LIMITS = Call("limits", "GET", is_write=False, not_found=Unreachable, path="/limits/usage")
 CREATE_CONVERSATION = Call(
     "create_conversation",
     "POST",
     is_write=True,
     not_found=ProjectNotFound,
     success=frozenset({200, 201}),
+    path=_CONVERSATIONS,
 )
 POST_QUESTION = Call(
     "post_question",
@@ -67,9 +86,14 @@ POST_QUESTION = Call(
     is_write=True,
     not_found=ConversationGone,
     success=frozenset({200, 201}),
+    path=_MESSAGES,
 )
-RENAME_CONVERSATION = Call("rename_conversation", "PUT", is_write=True, not_found=ConversationGone)
-DELETE_CONVERSATION = Call("delete_conversation", "DELETE", is_write=True, not_found=ConversationGone)
+RENAME_CONVERSATION = Call(
+    "rename_conversation", "PUT", is_write=True, not_found=ConversationGone, path=_CONVERSATION
+)
+DELETE_CONVERSATION = Call(
+    "delete_conversation", "DELETE", is_write=True, not_found=ConversationGone, path=_CONVERSATION
+)
 
 
 def failure_of(call: Call, exchange: Exchange) -> AssistantError:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import aiohttp
 from yarl import URL
@@ -31,6 +32,15 @@ DNS_TTL_S = 30
 
 #: Seconds to wait for the body of a status that has decided already; the body only adds detail.
 ERROR_BODY_WITHIN_S = 5.0
+
+#: Seconds to wait for the end of a stream whose last frame is there; mostly both come together.
+STREAM_TAIL_WITHIN_S = 0.2
+
+#: The media type of server-sent events.
+EVENT_STREAM = "text/event-stream"
+
+#: Takes a piece of a stream and tells whether that was enough.
+OnPiece = Callable[[bytes], bool]
 
 #: Linger on, for 0 seconds: closing a socket throws away what was not sent yet. Without it a killed worker's
 #: bytes were seen to arrive 20 s later, long after others had read back and found nothing.
@@ -94,10 +104,13 @@ class Transport:
         connect_within_s: float,
         total_s: float,
         on_late: Callable[[], None] | None = None,
+        on_piece: OnPiece | None = None,
     ) -> Exchange:
         """Send one request and report what became of it; a cancellation is the only thing that it raises.
 
         ``url`` is quoted already. ``connect_within_s`` is also the time within which the bytes must leave.
+        The pieces of a success that is a stream of events go to ``on_piece``, where there is one, and the
+        body of the report is empty then.
         """
         if self._session is None:
             return Exchange(was_sent=False, trouble="closed")
@@ -122,24 +135,47 @@ class Transport:
             return Exchange(was_sent=sending.has_begun, trouble=trouble_of(failure))
         finally:
             current_sending.reset(token)
-        return await _received(response)
+        return await _received(response, on_piece)
 
 
-async def _received(response: aiohttp.ClientResponse) -> Exchange:
+async def _received(response: aiohttp.ClientResponse, on_piece: OnPiece | None) -> Exchange:
     status, headers = response.status, response.headers
+    is_stream = on_piece is not None and status < 300 and response.content_type == EVENT_STREAM
+    body: bytes | None
     try:
-        if status < 300:
+        if is_stream and on_piece is not None:
+            body = await _listen(response, on_piece)
+        elif status < 300:
             body = await _read(response)
         else:
             async with asyncio.timeout(ERROR_BODY_WITHIN_S):
                 body = await _read(response)
     except Exception as failure:  # noqa: BLE001 - parsers and decompressors raise what they like
-        return Exchange(was_sent=True, status=status, headers=headers, trouble=trouble_of(failure))
+        trouble = trouble_of(failure)
+        return Exchange(was_sent=True, status=status, headers=headers, trouble=trouble, is_stream=is_stream)
     finally:
         # A connection whose response was not read to its end is closed by this, else it is in the pool.
         response.close()
     trouble = "answer too large" if body is None else ""
-    return Exchange(was_sent=True, status=status, headers=headers, body=body, trouble=trouble)
+    return Exchange(
+        was_sent=True, status=status, headers=headers, body=body, trouble=trouble, is_stream=is_stream
+    )
+
+
+async def _listen(response: aiohttp.ClientResponse, on_piece: OnPiece) -> bytes | None:
+    """Hand the pieces on until there is enough of them; None when they are more than any answer's."""
+    size = 0
+    while piece := await response.content.readany():
+        size += len(piece)
+        if on_piece(piece):
+            with suppress(Exception):
+                # What counts is in hand; only to its end is a connection of use to the next request.
+                async with asyncio.timeout(STREAM_TAIL_WITHIN_S):
+                    await _read(response)
+            return b""
+        if size > MAX_BODY_BYTES:
+            return None
+    return b""
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

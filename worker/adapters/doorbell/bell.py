@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import threading
+import time
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,10 @@ LOOK_MS = 500
 #: Seconds between two looks of the ringing thread at its idle connection: it answers the broker's heartbeats
 #: there, which a broker misses after twice HEARTBEAT_S.
 IDLE_S = 10.0
+
+#: Seconds between two rings of one process. The first goes out at once, and the process that rings claims
+#: without waiting for its own ring, so a flood of rings would only cost the fleet empty looks.
+SPACING_S = 0.05
 
 #: Seconds a stop may take. A consumer that sleeps before a reconnect wakes after dramatiq's 3 s; a thread
 #: that hangs in a connect attempt is left behind, it is a daemon.
@@ -108,7 +114,9 @@ class Doorbell:
                 self._worker.stop(timeout=int(STOP_S * 1000))
                 self._broker.close()
             finally:
-                loop.call_soon_threadsafe(is_closed.set)
+                # A stop that took too long is not waited for, and its loop is closed by now.
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(is_closed.set)
 
         # Not a thread of the loop's pool: the loop would wait for it at its end, however long it hangs.
         threading.Thread(target=close, name="doorbell stop", daemon=True).start()
@@ -184,6 +192,7 @@ class Doorbell:
                 self._is_wanted.clear()
                 if not self._is_stopping:
                     self._send_ring()
+                    time.sleep(SPACING_S)
             elif not self._is_silent:
                 self._keep_alive()
         del self._broker.connection

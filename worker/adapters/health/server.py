@@ -15,7 +15,7 @@ from aiohttp import web
 
 from worker.adapters.health.condition import Condition, Told
 from worker.adapters.metrics import ProcessMeters
-from worker.adapters.metrics.catalogue import BROKER_UP, LEDGER_UP
+from worker.adapters.metrics.catalogue import BROKER_UP, LEDGER_UP, LOOPS_STUCK
 from worker.core.ports import Log
 
 #: s. A prober that hangs at the stop is cut off.
@@ -80,6 +80,7 @@ async def serve_health(
     A port that somebody chose and that is taken is an OSError. One that nobody chose is not: a second worker
     on a host shall work without a word about ports, only without an endpoint.
     """
+    meters.watch(LOOPS_STUCK, lambda: {(): float(len(condition.live().details["stuck"]))})
     meters.watch(LEDGER_UP, lambda: {(): float(condition.is_ledger_up)})
     meters.watch(BROKER_UP, lambda: {(link,): float(is_up) for link, is_up in condition.links.items()})
     server = HealthServer(host, port, condition, meters)

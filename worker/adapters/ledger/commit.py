@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import CommitUnknown, Database, Transaction, reason_of
+from worker.adapters.ledger.database import CommitUnknown, Database, reason_of
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LedgerError, LedgerUnavailable
 
 #: Operations in one transaction: enough to share a commit, few enough that one culprit is found quickly.
@@ -29,6 +31,13 @@ CONNECT_PAUSE_S = 0.25
 
 Operation = Any
 Result = Any
+
+
+class LockFirst:
+    """Marks the handler that sees every operation of a transaction before all others do, to take locks.
+
+    Its results count for nothing.
+    """
 
 
 class Handler(Protocol):
@@ -65,8 +74,10 @@ class GroupCommit:
         self._handlers = handlers
         self._on_state = on_state
         self._on_batch = on_batch
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
         self._wake = threading.Condition()
+        #: The thread found nothing to do and sleeps, or is about to look once more.
+        self._is_idle = False
         self._is_stopping = False
         self._is_up = True
         self._next_connect_at = 0.0
@@ -91,21 +102,26 @@ class GroupCommit:
         """Run one operation in the next transaction and return when it is committed."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        with self._wake:
-            if self._is_stopping:
-                raise LedgerUnavailable
-            self._waiting.append(_Waiting(operation, future))
-            self._wake.notify()
+        if self._is_stopping:
+            raise LedgerUnavailable
+        self._waiting.append(_Waiting(operation, future))
+        # Under load the thread is busy, and neither its lock nor a wake-up is needed.
+        if self._is_idle:
+            with self._wake:
+                self._wake.notify()
         return await future
 
     def _run(self) -> None:
         while True:
             with self._wake:
+                # Before looking: whoever adds an operation after the look sees it, and wakes this thread.
+                self._is_idle = True
                 while not self._waiting and not self._is_stopping:
                     self._wake.wait()
-                if not self._waiting:
-                    break
-                batch, self._waiting = self._waiting[:BATCH_OPERATIONS], self._waiting[BATCH_OPERATIONS:]
+                self._is_idle = False
+            if not self._waiting:
+                break
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_OPERATIONS))]
             batch = [waiting for waiting in batch if not waiting.future.cancelled()]
             if batch:
                 self._deliver(batch, self._commit([waiting.operation for waiting in batch]))
@@ -134,6 +150,8 @@ class GroupCommit:
         results: list[Result] = [None] * len(operations)
         try:
             with self._database.transaction() as transaction:
+                if (lock := self._handlers.get(LockFirst)) is not None:
+                    lock(transaction, operations)
                 for kind, handler in self._handlers.items():
                     places = [i for i, operation in enumerate(operations) if type(operation) is kind]
                     if places:
@@ -144,6 +162,8 @@ class GroupCommit:
             # Running anything again could do it twice: ask the database first.
             if not self._resolve(error.mark):
                 raise LedgerUnavailable from error
+        for tell in transaction.after_commit:
+            tell()
         return results
 
     def _try_alone(self, operation: Operation, error: Exception) -> Result:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.model import AcceptedQuestion, digest_of
 
 DAY_S = 86_400
+#: Counts forgotten in one step of the sweeper.
+FORGOTTEN = 2000
 
 
 class DailyLimitStatements:
@@ -31,7 +33,10 @@ class DailyLimitStatements:
             "update questions set is_over_limit = true"
             f" where event_hash in (select r.event_hash from {hashes})"
         )
-        self.forget = sa.text("delete from contact_days where day < :day")
+        self.forget = sa.text(
+            "delete from contact_days where (contact, day) in"
+            " (select contact, day from contact_days where day < :day order by day limit :limit)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,5 @@ class DailyLimit:
             transaction.run(self.statements.mark, rows=as_rows(over))
 
     def forget(self, transaction: Transaction) -> None:
-        """Delete the counts of days gone by."""
-        if self.limit is not None:
-            transaction.run(self.statements.forget, day=int(transaction.now // DAY_S) - 1)
+        """Delete some counts of days gone by, whether there still is a limit or not."""
+        transaction.run(self.statements.forget, day=int(transaction.now // DAY_S) - 1, limit=FORGOTTEN)

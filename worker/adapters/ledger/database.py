@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import CursorResult
 from sqlalchemy.pool import NullPool
 
 from worker.adapters.ledger.rows import Dialect
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LedgerUnavailable
 
 #: s. How long a statement waits for a lock before the batch is taken apart (PROTOCOL 3).
@@ -59,27 +58,6 @@ def reason_of(error: LedgerUnavailable) -> str:
     if type(origin).__name__ != "OperationalError":
         return ""
     return (str(origin).splitlines() or [""])[0].strip()
-
-
-@dataclass(slots=True)
-class Transaction:
-    """An open transaction and the ledger's time at its beginning."""
-
-    connection: sa.Connection
-    dialect: Dialect
-    now: float
-    #: What was_committed is asked for; 0 where commits are not marked.
-    mark: int = 0
-
-    def run(self, statement: sa.TextClause, **parameters: Any) -> CursorResult[Any]:
-        """Execute a statement."""
-        return self.connection.execute(statement, parameters)
-
-    def rows(self, statement: sa.TextClause, **parameters: Any) -> list[Mapping[str, Any]]:
-        """Execute a statement and return its rows by column name."""
-        return cast(
-            "list[Mapping[str, Any]]", self.connection.execute(statement, parameters).mappings().all()
-        )
 
 
 class Database:
@@ -164,7 +142,7 @@ class Database:
         """
         connection = self._connect()
         try:
-            found = connection.execute(_READ_MARK, {"marker": self._marker}).scalar_one()
+            found = Transaction(connection, self.dialect).scalar(_READ_MARK, marker=self._marker)
             connection.rollback()
         except sa.exc.DBAPIError:
             self.disconnect()
@@ -180,14 +158,15 @@ class Database:
         return self._connection
 
     def _start(self, connection: sa.Connection) -> Transaction:
-        if self.dialect == "postgresql":
-            if not self._marks_commits:
-                return Transaction(connection, self.dialect, float(connection.scalar(_POSTGRESQL_NOW)))
-            self._mark += 1
-            marked = {"marker": self._marker, "mark": self._mark}
-            now = connection.execute(_WRITE_MARK, marked).scalar_one()
-            return Transaction(connection, self.dialect, float(now), self._mark)
-        return Transaction(connection, self.dialect, self._sqlite_now(connection))
+        transaction = Transaction(connection, self.dialect)
+        if self.dialect == "sqlite":
+            transaction.now = self._sqlite_now(connection)
+        elif self._marks_commits:
+            self._mark = transaction.mark = self._mark + 1
+            transaction.now = transaction.scalar(_WRITE_MARK, marker=self._marker, mark=self._mark)
+        else:
+            transaction.now = float(transaction.scalar(_POSTGRESQL_NOW))
+        return transaction
 
     def _sqlite_now(self, connection: sa.Connection) -> float:
         """Return clock_base + BOOTTIME. After a reboot every lease has expired and the base is taken anew."""
@@ -256,6 +235,8 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(
         url,
         poolclass=NullPool,
+        # What sqlite3 takes as it is.
+        paramstyle="named",
         # A statement's parameters are what contacts wrote: no error message may show them.
         hide_parameters=True,
         connect_args={"timeout": SQLITE_BUSY_S, "isolation_level": None, "cached_statements": 256},
@@ -275,9 +256,19 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
+# Every statement here looks at a few rows by their index. What the planner knows of tables that change so
+# fast is old, and a plan that reads a whole table stays in use until the next analyze. A low random_page_cost
+# says the same: a hundred looks are cheaper than one way through.
+_ALWAYS_BY_INDEX = (
+    "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+    " -c random_page_cost=1.1"
+)
+
+
 def _postgresql_engine(url: sa.URL) -> sa.Engine:
     options = (
-        f"-c lock_timeout={LOCK_TIMEOUT_S}s -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_S}s"
+        f"{_ALWAYS_BY_INDEX} -c lock_timeout={LOCK_TIMEOUT_S}s"
+        f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_S}s"
     )
     defaults: dict[str, Any] = {
         "connect_timeout": 5,

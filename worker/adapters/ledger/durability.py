@@ -56,7 +56,7 @@ def weaknesses(url: str) -> list[str]:
     try:
         with database.transaction() as transaction:
             found = {
-                name: transaction.run(sa.text("select current_setting(:name)"), name=name).scalar_one()
+                name: transaction.scalar(sa.text("select current_setting(:name)"), name=name)
                 for name in _DURABLE
             }
     finally:

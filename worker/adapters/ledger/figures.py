@@ -19,7 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from worker.adapters.ledger.database import KEEPALIVE_S, boottime
-from worker.core.gate import Gate, Pace, refreshed, tokens_left
+from worker.core.gate import Gate, refreshed
+from worker.core.pace import Pace, Spent, left
 
 #: Rows that a count looks at: an index entry takes about a microsecond, so a tenth of a second at most.
 COUNTED_ROWS = 100_000
@@ -52,6 +53,13 @@ _SUSPECT = sa.text(
 )
 _GATE = sa.text("select reason, closed_until, failures, probe, buckets from gates where key = :key")
 _WORKERS = sa.text("select count(*) from workers where seen_at > :since")
+_TO_MIRROR = sa.text(
+    "select count(*) from (select 1 from mirrors where due_at is not null limit :limit) as counted"
+)
+_NOT_MIRRORED = sa.text(
+    "select count(*) from (select 1 from mirrors where code is not null and due_at is null limit :limit)"
+    " as counted"
+)
 _POSTGRESQL_NOW = sa.text("select extract(epoch from clock_timestamp())")
 _SQLITE_CLOCK_BASE = sa.text("select clock_base from identity")
 
@@ -73,6 +81,9 @@ class Figures:
     #: Requests that may begin now; infinite without a pace.
     pace_remaining: float
     workers: int
+    #: Conversations that the mirror does not have whole: to be sent, and refused.
+    mirror_waiting: int = 0
+    mirror_refused: int = 0
 
 
 class FigureReader:
@@ -130,8 +141,10 @@ class FigureReader:
             duplicate_posts=suspect.duplicates,
             late_posts=suspect.late,
             gate_reason=gate.reason,
-            pace_remaining=max(tokens_left(gate, now, self._pace), 0.0),
+            pace_remaining=max(left(gate.spent, now, self._pace), 0.0),
             workers=connection.execute(_WORKERS, {"since": now - LATELY_S}).scalar_one(),
+            mirror_waiting=connection.execute(_TO_MIRROR, limit).scalar_one(),
+            mirror_refused=connection.execute(_NOT_MIRRORED, limit).scalar_one(),
         )
 
     def _now(self, connection: sa.Connection) -> float:
@@ -146,7 +159,7 @@ class FigureReader:
         if row is None:
             return Gate()
         buckets = {int(bucket): count for bucket, count in json.loads(row.buckets).items()}
-        return refreshed(Gate(row.reason, row.closed_until, row.failures, row.probe, buckets), now)
+        return refreshed(Gate(row.reason, row.closed_until, row.failures, row.probe, Spent(buckets)), now)
 
 
 class Reader(Protocol):

@@ -8,23 +8,48 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.rows import Dialect
 from worker.adapters.ledger.tables import IS_LEASED
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import GateClosed
 from worker.core.gate import (
+    WAITING_S,
     Admission,
     Gate,
-    Pace,
+    Share,
+    UnderWay,
+    admit_healer,
     admit_request,
     admit_turns,
     begin_probe,
+    end_healer,
     end_probe,
     hear,
     is_idle,
+    note_claim,
     refreshed,
 )
 from worker.core.model import GateNews
+from worker.core.pace import Pace, Spent
+
+#: Marks the owner of a lease that is held for healing.
+HEALING = " (healing)"
+
+_COLUMNS = (
+    "reason",
+    "closed_until",
+    "failures",
+    "probe",
+    "buckets",
+    "even_at",
+    "is_altering",
+    "posts_since_read",
+    "posts_wait_until",
+    "reads_wait_until",
+    "healer",
+    "healer_until",
+    "fresh_until",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,60 +61,92 @@ class GateChange:
     for_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that wants to begin: whose turn's it is, and of which share."""
+
+    conversation: int | None
+    share: Share
+    #: It is made by this worker's healing, beside the turns.
+    is_healing: bool = False
+
+
 class GateRow:
-    """One API key's gate, read and written inside the ledger's transactions."""
+    """One API key's gate, read and written inside the ledger's transactions.
+
+    The row is the last thing that a transaction locks, but for conversations that nobody holds: whoever has
+    it waits for nobody.
+    """
 
     def __init__(
         self,
         dialect: Dialect,
         *,
         key: str,
+        worker: str,
         pace: Pace,
+        lease_s: float,
         request_timeout_s: float,
         on_change: Callable[[GateChange], None],
     ) -> None:
-        """``on_change`` is called in the ledger thread, before the commit."""
+        """``on_change`` is called in the ledger thread, after the commit."""
+        self.pace = pace
         self._key = key
-        self._pace = pace
+        self._worker = worker
+        self._lease_s = lease_s
         self._request_timeout_s = request_timeout_s
         self._on_change = on_change
-        is_paced = bool(pace.requests_per_minute or pace.requests_at_once)
         for_update = " for update" if dialect == "postgresql" else ""
         # Without a pace the row changes only on news: readers share it, so that no intent commits past it.
-        for_reading = for_update if is_paced else (" for share" if dialect == "postgresql" else "")
-        columns = (
-            "select reason, closed_until, failures, probe, buckets, is_altering from gates where key = :key"
-        )
+        for_reading = for_update if pace.is_limited else (" for share" if dialect == "postgresql" else "")
+        columns = f"select {', '.join(_COLUMNS)} from gates where key = :key"
         self._load = sa.text(columns + for_reading)
         self._load_to_change = sa.text(columns + for_update)
         self._peek = sa.text(columns)
         self._add = sa.text("insert into gates (key) values (:key) on conflict (key) do nothing")
         self._alter = sa.text("update gates set is_altering = true where key = :key")
+        changing = [column for column in _COLUMNS if column != "is_altering"]
         self._store = sa.text(
-            "update gates set reason = :reason, closed_until = :closed_until, failures = :failures,"
-            " probe = :probe, buckets = :buckets where key = :key"
+            f"update gates set {', '.join(f'{column} = :{column}' for column in changing)} where key = :key"
         )
-        # Turns under way, and requests of turns that crashed: the API may still be at work on those.
-        self._count_running = sa.text(
-            f"select (select count(*) from conversations where {IS_LEASED} and lease_until > :now)"
-            " + (select count(*) from questions q join conversations c on c.number = q.conversation"
+        # Turns under way with the requests they have yet to make: list, create and post, as far as the tables
+        # tell. And requests of turns that crashed: the API may still be at work on those.
+        self._count_under_way = sa.text(
+            "select count(*) as turns, coalesce(sum(case"
+            " when exists (select 1 from questions q where q.conversation = c.number and q.state = 'posting')"
+            " then 0 when session_id is not null then 1 when create_intent_at is not null then 1 else 2 end),"
+            " 0) as owed,"
+            " (select count(*) from questions q join conversations c on c.number = q.conversation"
             " where q.state = 'posting'"
             " and q.intent_at > :since and not q.has_ended and q.looks = 0 and c.lease_until <= :now)"
+            " as abandoned"
+            f" from conversations c where {IS_LEASED} and lease_until > :now and owner not like :healers"
+        )
+        self._is_any_due = sa.text(
+            "select 1 from conversations where due_at <= :now and lease_until <= :now and not is_blocked"
+            " limit 1"
         )
 
     def turns(self, transaction: Transaction, wanted: int) -> tuple[Gate, Admission]:
         """Say how many turns may start, and what the gate knows."""
         gate = self._read_for_claim(transaction)
-        running = 0
-        if self._pace.requests_at_once:
-            running = int(
-                transaction.run(
-                    self._count_running,
-                    now=transaction.now,
-                    since=transaction.now - self._request_timeout_s,
-                ).scalar_one()
-            )
-        return gate, admit_turns(gate, transaction.now, self._pace, wanted=wanted, running=running)
+        under_way = UnderWay()
+        if self.pace.is_limited:
+            under_way = self._under_way(transaction)
+        admission = admit_turns(gate, transaction.now, self.pace, wanted=wanted, under_way=under_way)
+        lapses_at = transaction.now + WAITING_S / 2
+        if admission.reason == "pace" and not admission.count and gate.posts_wait_until <= lapses_at:
+            is_waiting = transaction.scalar(self._is_any_due, now=transaction.now) is not None
+            self.note_claim(transaction, gate, is_waiting=is_waiting)
+        return gate, admission
+
+    def note_claim(
+        self, transaction: Transaction, gate: Gate, *, is_waiting: bool, is_any_fresh: bool = False
+    ) -> None:
+        """Remember what a claim found; ``gate`` is what this transaction read."""
+        if self.pace.requests_per_minute:
+            noted = note_claim(gate, transaction.now, is_waiting=is_waiting, is_any_fresh=is_any_fresh)
+            self._write(transaction, gate, noted)
 
     def hold_probe(self, transaction: Transaction, conversation: int) -> None:
         """Make this conversation's turn the probe."""
@@ -101,24 +158,30 @@ class GateRow:
             begin_probe(gate, transaction.now, conversation=conversation, within_s=self._request_timeout_s),
         )
 
-    def requests(
-        self, transaction: Transaction, conversations: Sequence[int | None]
-    ) -> list[GateClosed | None]:
-        """Count one request for each conversation; GateClosed stands where one may not begin."""
+    def requests(self, transaction: Transaction, asked: Sequence[Request]) -> list[GateClosed | None]:
+        """Count each request; GateClosed stands where one may not begin."""
+        if not asked:
+            return []
         stored = self._stored(transaction, self._load)
-        gate = before = refreshed(stored, transaction.now)
+        gate = refreshed(stored, transaction.now)
         results: list[GateClosed | None] = []
-        for conversation in conversations:
-            gate, admission = admit_request(gate, transaction.now, self._pace, conversation=conversation)
+        for request in asked:
+            gate, admission = self._admit(transaction, gate, request)
             closed = GateClosed(admission.reason or "pace", retry_in_s=admission.retry_in_s)
             results.append(None if admission.count else closed)
-        if gate != before:
+        if gate != refreshed(stored, transaction.now):
             self._write(transaction, stored, gate)
         return results
 
+    def end_healing(self, transaction: Transaction) -> None:
+        """Give the place back that this worker's healing had."""
+        if self._read(transaction, self._peek).healer == self._worker:
+            stored = self._stored(transaction, self._load_to_change)
+            self._write(transaction, stored, end_healer(stored, worker=self._worker))
+
     def hear(self, transaction: Transaction, news: GateNews, conversation: int | None) -> None:
         """Apply what a call told."""
-        if news.kind == "ok" and is_idle(self._read(transaction, self._peek)):
+        if news.kind in {"ok", "answered"} and is_idle(self._read(transaction, self._peek)):
             return
         stored = self._stored(transaction, self._load_to_change)
         gate = refreshed(stored, transaction.now)
@@ -137,6 +200,27 @@ class GateRow:
         stored = self._stored(transaction, self._load_to_change)
         gate = refreshed(stored, transaction.now)
         self._write(transaction, stored, end_probe(gate, transaction.now, conversation=conversation))
+
+    def _admit(self, transaction: Transaction, gate: Gate, request: Request) -> tuple[Gate, Admission]:
+        now = transaction.now
+        if request.is_healing and self.pace.requests_at_once:
+            under_way = UnderWay() if gate.healer == self._worker else self._under_way(transaction)
+            turns = under_way.turns + under_way.abandoned
+            gate, admission = admit_healer(
+                gate, now, self.pace, worker=self._worker, turns=turns, within_s=self._lease_s
+            )
+            if not admission.count:
+                return gate, admission
+        return admit_request(gate, now, self.pace, conversation=request.conversation, share=request.share)
+
+    def _under_way(self, transaction: Transaction) -> UnderWay:
+        (row,) = transaction.rows(
+            self._count_under_way,
+            now=transaction.now,
+            since=transaction.now - self._request_timeout_s,
+            healers=f"%{HEALING}",
+        )
+        return UnderWay(int(row["turns"]), int(row["abandoned"]), int(row["owed"]))
 
     def _read_for_claim(self, transaction: Transaction) -> Gate:
         """Read the gate; the end of a throttle, which no call brings about, is written down and told."""
@@ -160,12 +244,18 @@ class GateRow:
         row = rows[0]
         buckets = {int(bucket): count for bucket, count in json.loads(row["buckets"]).items()}
         return Gate(
-            row["reason"],
-            row["closed_until"],
-            row["failures"],
-            row["probe"],
-            buckets,
-            bool(row["is_altering"]),
+            reason=row["reason"],
+            closed_until=row["closed_until"],
+            failures=row["failures"],
+            probe=row["probe"],
+            spent=Spent(buckets, row["even_at"]),
+            is_altering=bool(row["is_altering"]),
+            posts_since_read=row["posts_since_read"],
+            posts_wait_until=row["posts_wait_until"],
+            reads_wait_until=row["reads_wait_until"],
+            healer=row["healer"],
+            healer_until=row["healer_until"],
+            fresh_until=row["fresh_until"],
         )
 
     def _write(self, transaction: Transaction, before: Gate, after: Gate) -> None:
@@ -178,8 +268,16 @@ class GateRow:
             closed_until=after.closed_until,
             failures=after.failures,
             probe=after.probe,
-            buckets=json.dumps(after.buckets, separators=(",", ":")),
+            buckets=json.dumps(after.spent.buckets, separators=(",", ":")),
+            even_at=after.spent.even_at,
+            posts_since_read=after.posts_since_read,
+            posts_wait_until=after.posts_wait_until,
+            reads_wait_until=after.reads_wait_until,
+            healer=after.healer,
+            healer_until=after.healer_until,
+            fresh_until=after.fresh_until,
         )
         if before.reason != after.reason:
             for_s = max(after.closed_until - transaction.now, 0.0)
-            self._on_change(GateChange(after.reason, before.reason, for_s))
+            change = GateChange(after.reason, before.reason, for_s)
+            transaction.after_commit.append(lambda: self._on_change(change))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from worker.adapters.ledger.daily_limit import DailyLimit
-from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.model import Acceptance, AcceptedQuestion, external_id_of
 
 #: s. Repeats of a finished question within this time of one that published its reply publish nothing more.
@@ -136,8 +136,12 @@ def _insert(
         )
         for question in questions
     }
-    transaction.run(statements.add_conversations, rows=as_rows(list(contacts.values())), now=transaction.now)
-    transaction.run(statements.lock_conversations, rows=as_rows([(key,) for key in contacts]))
+    rows, keys = as_rows(list(contacts.values())), as_rows([(key,) for key in contacts])
+    transaction.run(statements.add_conversations, rows=rows, now=transaction.now)
+    if len(transaction.rows(statements.lock_conversations, rows=keys)) < len(contacts):
+        # The sweeper has just forgotten one that was quiet for long: without it its question would be lost.
+        transaction.run(statements.add_conversations, rows=rows, now=transaction.now)
+        transaction.run(statements.lock_conversations, rows=keys)
     events = [
         (
             question.event_hash,
@@ -202,6 +206,7 @@ def _content(question: AcceptedQuestion) -> str:
             "time": question.asked_at,
             "traceparent": question.traceparent,
             "tracestate": question.tracestate,
+            **({"options": options} if (options := question.options.given()) else {}),
         },
         separators=(",", ":"),
     )

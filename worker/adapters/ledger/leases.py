@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import Transaction
-from worker.adapters.ledger.gate import GateRow
+from worker.adapters.ledger.due import DueTurns
+from worker.adapters.ledger.gate import HEALING, GateRow
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
 from worker.adapters.ledger.tables import IS_OPEN
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LeaseLost
-from worker.core.model import Claim, Claims, Conversation, Intent, Lease, Question
+from worker.core.model import Claim, Claims, Conversation, Intent, Lease, MessageOptions, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,9 @@ class FinishHealing:
     again_in_s: float | None
 
 
-#: Marks the owner of a lease that is held for healing.
-HEALING = " (healing)"
+@dataclass(frozen=True, slots=True)
+class EndHealing:
+    """End this worker's piece of healing at the gate."""
 
 
 class LeaseStatements:
@@ -63,25 +66,16 @@ class LeaseStatements:
         numbers = rows_from(dialect, number="int")
         skip_locked = " for update skip locked" if dialect == "postgresql" else ""
         for_update = " for update of c" if dialect == "postgresql" else ""
-        self.lock_due = sa.text(
-            "select number, owner, lease_until from conversations"
-            " where due_at <= :now and lease_until <= :now and not is_blocked"
-            f" order by due_at, number limit :limit{skip_locked}"
-        )
         # A statement of its own, after the locks: one for all would read rows as they were before them.
-        # In flight first, then the lowest arrival number.
-        open_question = (
-            f"select q.number from questions q where q.conversation = c.number and q.{IS_OPEN}"
-            " and q.state = '%s' order by q.number limit 1"
-        )
+        # In flight first, then the lowest arrival number: "posting" comes before "waiting".
         self.next_questions = sa.text(
-            "select * from questions where number in (select coalesce("
-            f"({open_question % 'posting'}), ({open_question % 'waiting'}))"
-            f" from conversations c where c.number in (select r.number from {numbers}))"
+            "select * from questions where number in (select (select q.number from questions q"
+            f" where q.conversation = r.number and q.{IS_OPEN} order by q.state, q.number limit 1)"
+            f" from {numbers})"
         )
         self.lease = sa.text(
             "update conversations set lease_token = lease_token + 1, owner = :owner,"
-            " lease_until = :until, due_at = :until"
+            " lease_until = :until, due_at = :until, quiet_since = null"
             f" where number in (select r.number from {numbers}) returning *"
         )
         self.clear_due = sa.text(
@@ -118,6 +112,12 @@ class LeaseStatements:
         self.next_due = sa.text(
             "select min(due_at) from conversations where due_at > :now and (owner is null or owner <> :owner)"
         )
+        keys = rows_from(dialect, key="text").replace(":rows", ":keys")
+        self.lock_first = sa.text(
+            f"select number from conversations where number in (select r.number from {numbers}"
+            f" union all select c.number from {keys} join conversations c on c.key = r.key)"
+            " order by number" + (" for update" if dialect == "postgresql" else "")
+        )
         self.lock_leases = sa.text(
             f"select c.number, c.lease_token from {leases} join conversations c on c.number = r.number"
             f" and c.lease_token = r.token and c.owner in (:owner, :healer) order by c.number{for_update}"
@@ -143,6 +143,7 @@ class Leases:
     #: s. A conversation that was created is listed by then, however late its request left.
     heal_after_s: float
     gate: GateRow
+    due: DueTurns
 
     @property
     def healer(self) -> str:
@@ -158,6 +159,32 @@ class Leases:
         rows = as_rows([(lease.conversation, lease.token) for lease in leases])
         found = transaction.rows(self.statements.lock_leases, rows=rows, owner=self.owner, healer=self.healer)
         return {Lease(row["number"], row["lease_token"]) for row in found}
+
+    def lock_first(self, transaction: Transaction, operations: Sequence[Any]) -> list[None]:
+        """Lock all conversations of a transaction in one order, before anything else.
+
+        Operations of several kinds would lock them one kind after the other, some behind the gate's row:
+        two processes did wait for each other that way.
+        """
+        leases, keys = set[int](), set[str]()
+        kinds = set[type]()
+        for operation in operations:
+            if (accepted := getattr(operation, "questions", None)) is not None:
+                keys.update(question.conversation_key for question in accepted)
+            elif (several := getattr(operation, "leases", None)) is not None:
+                leases.update(lease.conversation for lease in several)
+            elif (lease := getattr(operation, "lease", None)) is not None:
+                leases.add(lease.conversation)
+            else:
+                continue
+            kinds.add(type(operation))
+        if len(kinds) > 1 and transaction.dialect == "postgresql":
+            transaction.run(
+                self.statements.lock_first,
+                rows=as_rows([(number,) for number in leases]),
+                keys=as_rows([(key,) for key in keys]),
+            )
+        return []
 
     def take_turns(self, transaction: Transaction, operations: Sequence[TakeTurns]) -> list[Claims]:
         """Claim for each operation in turn."""
@@ -219,18 +246,25 @@ class Leases:
         )
         return Lease(leased["number"], leased["lease_token"]), conversation_of(leased)
 
+    def end_healing(self, transaction: Transaction, operations: Sequence[EndHealing]) -> list[None]:
+        """Give the place at the gate back."""
+        self.gate.end_healing(transaction)
+        return [None for _ in operations]
+
     def _claim(self, transaction: Transaction, limit: int) -> Claims:
         now = transaction.now
         gate, admission = self.gate.turns(transaction, limit)
         if not admission.count:
-            retry_in_s = None if admission.retry_in_s == float("inf") else admission.retry_in_s
-            return Claims((), retry_in_s, has_more=False, closed=admission.reason)
-        due = transaction.rows(self.statements.lock_due, now=now, limit=admission.count)
-        turns = self._lease(transaction, due, admission.probes, gate.is_altering) if due else ()
-        has_more = len(due) == admission.count and not admission.probes
-        if has_more:
+            return _closed((), admission.retry_in_s, admission.reason)
+        chosen = self.due.choose(transaction, gate, admission)
+        turns: tuple[Claim, ...] = ()
+        if chosen.rows:
+            turns = self._lease(transaction, chosen.rows, admission.probes, gate.is_altering)
+        if chosen.retry_in_s is not None:
+            return _closed(turns, chosen.retry_in_s, chosen.reason)
+        if chosen.is_cut_off:
             return Claims(turns, None, has_more=True)
-        next_due = transaction.run(self.statements.next_due, now=now, owner=self.owner).scalar()
+        next_due = transaction.scalar(self.statements.next_due, now=now, owner=self.owner)
         return Claims(turns, None if next_due is None else next_due - now, has_more=False)
 
     def _lease(
@@ -288,9 +322,14 @@ class Leases:
             if row["owner"] is not None and not row["owner"].endswith(HEALING) and row["number"] in questions
         ]
         if ended and transaction.dialect == "postgresql":
-            since = float(transaction.run(self.statements.database_up_since).scalar_one())
+            since = float(transaction.scalar(self.statements.database_up_since))
             ended = [row for row in ended if row["lease_until"] > since + self.lease_s]
         return [(questions[row["number"]]["number"],) for row in ended]
+
+
+def _closed(turns: tuple[Claim, ...], retry_in_s: float, reason: str | None) -> Claims:
+    """Return claims that the gate cut off."""
+    return Claims(turns, None if math.isinf(retry_in_s) else retry_in_s, has_more=False, closed=reason)
 
 
 def _numbers(leases: set[Lease]) -> str:
@@ -326,6 +365,7 @@ def question_of(row: Mapping[str, Any], *, is_expired: bool = False) -> Question
             baseline_message_id=row["baseline_message_id"],
             looks=row["looks"],
             has_ended=bool(row["has_ended"]),
+            is_accepted=bool(row["is_accepted"]),
         )
     return Question(
         number=row["number"],
@@ -347,4 +387,5 @@ def question_of(row: Mapping[str, Any], *, is_expired: bool = False) -> Question
         intent=intent,
         is_repost=row["outcome"] is not None,
         expired_leases=row["expired_leases"] + int(is_expired),
+        options=MessageOptions(**content.get("options", {})),
     )

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.commit import GroupCommit, Handler
+from worker.adapters.ledger.commit import GroupCommit, Handler, LockFirst
 from worker.adapters.ledger.daily_limit import DAY_S, DailyLimit, DailyLimitStatements
 from worker.adapters.ledger.database import Database
+from worker.adapters.ledger.due import DueStatements, DueTurns
 from worker.adapters.ledger.gate import GateChange, GateRow
 from worker.adapters.ledger.intake import Accept, IntakeStatements, accept
 from worker.adapters.ledger.leases import (
+    EndHealing,
     FinishHealing,
     Leases,
     LeaseStatements,
@@ -23,6 +25,7 @@ from worker.adapters.ledger.leases import (
     TakeHealing,
     TakeTurns,
 )
+from worker.adapters.ledger.mirror import EndCopy, Mirrors, MirrorStatements, TakeCopies
 from worker.adapters.ledger.outbox import (
     MarkPublished,
     MarkUnpublished,
@@ -33,6 +36,7 @@ from worker.adapters.ledger.outbox import (
 from worker.adapters.ledger.retention import Retention, RetentionStatements, Sweep
 from worker.adapters.ledger.rows import Dialect
 from worker.adapters.ledger.second_looks import (
+    PutOffSecondLook,
     RecordLatePost,
     RecordSecondLook,
     SecondLooks,
@@ -46,21 +50,21 @@ from worker.adapters.ledger.sessions import (
     ForgetSession,
     RaiseHighest,
     SaveSession,
+    Sessions,
+    SessionStatements,
     SetProject,
-    admit_reads,
-    change_sessions,
 )
 from worker.adapters.ledger.turns import (
     BeginPost,
     Finish,
+    RecordAccepted,
     Report,
     Turns,
     TurnStatements,
     Unclaimed,
-    unclaimed,
 )
 from worker.core.errors import MessageClaimed
-from worker.core.gate import Pace
+from worker.core.mirroring import ConversationCopy, MirrorEnd
 from worker.core.model import (
     Acceptance,
     AcceptedQuestion,
@@ -74,7 +78,8 @@ from worker.core.model import (
     SecondLook,
     Verdict,
 )
-from worker.core.ports import Swept
+from worker.core.pace import Pace
+from worker.core.ports import ReadShare, Swept
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,10 @@ class LedgerConfig:
     contact_daily_limit: int | None = None
     #: A failed question holds up its conversation.
     blocks_on_failure: bool = False
+    #: Answered conversations are to be mirrored.
+    mirrors: bool = False
+    #: How long one attempt to mirror a conversation may take.
+    mirror_lease_s: float = 120.0
 
 
 class Commit(Protocol):
@@ -127,17 +136,33 @@ def make_handlers(
 
     Conversations of our own turns come first, those that may change the gate before those that only read it;
     then intake's, then the outbox. Claims come last, so that they see what the same transaction made due.
-    ``on_gate_change`` is called inside the transaction.
+    ``on_gate_change`` is called after the commit.
     """
     gate = GateRow(
         dialect,
         key=config.gate_key,
+        worker=config.worker_id,
         pace=config.pace,
+        lease_s=config.lease_s,
         request_timeout_s=config.request_timeout_s,
         on_change=on_gate_change,
     )
-    leases = Leases(LeaseStatements(dialect), config.worker_id, config.lease_s, config.heal_after_s, gate)
-    turns = Turns(TurnStatements(dialect), leases, config.settle_s, config.blocks_on_failure)
+    leases = Leases(
+        LeaseStatements(dialect),
+        config.worker_id,
+        config.lease_s,
+        config.heal_after_s,
+        gate,
+        DueTurns(DueStatements(dialect), gate),
+    )
+    mirrors = Mirrors(MirrorStatements(dialect), config.mirror_lease_s)
+    turns = Turns(
+        TurnStatements(dialect),
+        leases,
+        config.settle_s,
+        config.blocks_on_failure,
+        mirrors if config.mirrors else None,
+    )
     limit = DailyLimit(DailyLimitStatements(dialect), config.contact_daily_limit)
     second_looks = SecondLooks(SecondLookStatements(dialect))
     outbox = Outbox(OutboxStatements(dialect), config.worker_id, config.lease_s)
@@ -149,30 +174,38 @@ def make_handlers(
         config.keep_days * DAY_S,
         config.dedup_days * DAY_S,
     )
-    sessions = partial(change_sessions, leases)
+    sessions = Sessions(SessionStatements(dialect), leases)
     return {
+        LockFirst: leases.lock_first,
+        # Before all that touch the gate's row: it may wait for another process's intake.
+        Accept: partial(accept, IntakeStatements(dialect), limit),
         Renew: leases.renew,
+        RecordAccepted: turns.record_accepted,
         Finish: turns.finish,
         Report: turns.report,
-        SetProject: sessions,
-        BeginCreate: sessions,
-        CancelCreate: sessions,
-        SaveSession: sessions,
-        ForgetSession: sessions,
-        RaiseHighest: sessions,
-        AdmitRead: partial(admit_reads, leases),
+        SetProject: sessions.set_project,
+        CancelCreate: sessions.cancel_create,
+        SaveSession: sessions.save_session,
+        ForgetSession: sessions.forget_session,
+        RaiseHighest: sessions.raise_highest,
+        # Posts come first.
         BeginPost: turns.begin_posts,
-        Unclaimed: unclaimed,
+        BeginCreate: sessions.begin_create,
+        AdmitRead: sessions.admit_reads,
+        EndHealing: leases.end_healing,
+        Unclaimed: turns.unclaimed,
         Release: leases.release,
         FinishHealing: leases.finish_healing,
-        Accept: partial(accept, IntakeStatements(dialect), limit),
         MarkPublished: outbox.mark_published,
         MarkUnpublished: outbox.mark_unpublished,
         TakeReplies: outbox.take,
         Sweep: retention.sweep,
         TakeSecondLooks: second_looks.take,
         RecordSecondLook: second_looks.record,
+        PutOffSecondLook: second_looks.put_off,
         RecordLatePost: second_looks.record_late,
+        TakeCopies: mirrors.take,
+        EndCopy: mirrors.end,
         TakeHealing: leases.take_healing,
         TakeTurns: leases.take_turns,
     }
@@ -274,9 +307,17 @@ class SqlLedger:
         intent: Intent = await self._run(BeginPost(lease, question, session_id))
         return intent
 
-    async def admit_read(self, lease: Lease | None = None) -> None:
+    async def record_accepted(self, lease: Lease, question: int) -> None:
         """See the port."""
-        await self._run(AdmitRead(lease))
+        await self._run(RecordAccepted(lease, question))
+
+    async def admit_read(self, lease: Lease | None = None, share: ReadShare = "reads") -> None:
+        """See the port."""
+        await self._run(AdmitRead(lease, share))
+
+    async def end_healing(self) -> None:
+        """See the port."""
+        await self._run(EndHealing())
 
     async def unclaimed(self, session_id: str, message_ids: Sequence[int]) -> set[int]:
         """See the port."""
@@ -333,9 +374,30 @@ class SqlLedger:
         """See the port."""
         await self._run(RecordSecondLook(question, duplicate_message_id))
 
+    async def put_off_second_look(self, question: int, *, again_in_s: float) -> None:
+        """See the port."""
+        await self._run(PutOffSecondLook(question, again_in_s))
+
     async def record_late_post(self, question: int) -> None:
         """See the port."""
         await self._run(RecordLatePost(question))
+
+    async def take_copies(self, limit: int) -> tuple[list[ConversationCopy], float | None]:
+        """See core/mirroring.MirrorLedger."""
+        taken: tuple[list[ConversationCopy], float | None] = await self._run(TakeCopies(limit))
+        return taken
+
+    async def end_copy(
+        self,
+        copy: ConversationCopy,
+        end: MirrorEnd,
+        *,
+        code: str | None = None,
+        again_in_s: float = 0.0,
+        is_unknown: bool = False,
+    ) -> None:
+        """See core/mirroring.MirrorLedger."""
+        await self._run(EndCopy(copy.number, copy.version, end, code, again_in_s, is_unknown))
 
     async def sweep(self) -> Swept:
         """See the port."""

@@ -12,8 +12,8 @@ from worker.core.model import digest_of
 
 _FIND = sa.text("select conversation as number from questions where event_hash = :event_hash")
 _UNBLOCK = sa.text(
-    "update conversations set is_blocked = false, due_at = case when exists (select 1 from questions q"
-    f" where q.conversation = conversations.number and q.{IS_OPEN}) then :now end"
+    "update conversations set is_blocked = false, due_at = case when (select q.number from questions q"
+    f" where q.conversation = conversations.number and q.{IS_OPEN} limit 1) is not null then :now end"
     " where number = :number and is_blocked"
 )
 
@@ -26,7 +26,7 @@ def unblock(url: str, source: str, event_id: str) -> Literal["unblocked", "not_b
             rows = transaction.rows(_FIND, event_hash=digest_of(source, event_id))
             if not rows:
                 return "unknown"
-            changed = transaction.run(_UNBLOCK, number=rows[0]["number"], now=transaction.now)
-            return "unblocked" if changed.rowcount else "not_blocked"
+            is_changed = transaction.run(_UNBLOCK, number=rows[0]["number"], now=transaction.now)
+            return "unblocked" if is_changed else "not_blocked"
     finally:
         database.close()

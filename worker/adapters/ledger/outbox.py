@@ -9,9 +9,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
-from worker.adapters.ledger.tables import IS_UNPUBLISHED
+from worker.adapters.ledger.tables import IS_UNPUBLISHED, IS_UNPUBLISHED_BY_NUMBER
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import ReplyUnroutable
 from worker.core.model import OutboxReply, Reply
 
@@ -58,7 +58,7 @@ class OutboxStatements:
             f" order by due_at limit :limit{skip_locked}"
         )
         self.take = sa.text(
-            "update replies set owner = :owner, due_at = :until where state <> 'published'"
+            f"update replies set owner = :owner, due_at = :until where {IS_UNPUBLISHED_BY_NUMBER}"
             f" and number in (select r.number from {numbers})"
             " returning number, event_id, kind, body, headers, tries"
         )
@@ -67,9 +67,11 @@ class OutboxStatements:
             "update replies set state = 'published', due_at = null, owner = null, published_at = :now,"
             f" code = null where number in (select r.number from {numbers}) returning conversation"
         )
+        # A look for each conversation: in one join the planner reads the whole partial index (tables.py).
         self.unblocked = sa.text(
-            f"select min(number) as number from replies where state = 'waiting' and {IS_UNPUBLISHED}"
-            f" and conversation in (select r.number from {numbers}) group by conversation"
+            "select behind.number from (select (select number from replies where conversation = r.number"
+            f" and {IS_UNPUBLISHED} and state = 'waiting' order by number limit 1) as number"
+            f" from {numbers}) as behind where behind.number is not null"
         )
         power = "(1 << min(tries, 16))" if dialect == "sqlite" else "(1 << least(tries, 16))"
         least = "min" if dialect == "sqlite" else "least"
@@ -77,14 +79,13 @@ class OutboxStatements:
             f"update replies set due_at = :now + {least}(:longest, :shortest * {power}), tries = tries + 1,"
             " owner = null, code = :reason,"
             " state = case when :is_returned then 'aside' else state end"
-            f" where state <> 'published' and number in (select r.number from {numbers})"
+            f" where {IS_UNPUBLISHED_BY_NUMBER} and number in (select r.number from {numbers})"
         )
         self.free_behind = sa.text(
-            "update replies set due_at = :now where number in"
-            " (select min(waiting.number) from replies waiting where waiting.state = 'waiting'"
-            " and waiting.conversation in (select aside.conversation"
-            f" from replies aside where aside.number in (select r.number from {numbers}))"
-            " group by waiting.conversation)"
+            "update replies set due_at = :now where number in (select (select waiting.number"
+            " from replies waiting where waiting.conversation = aside.conversation"
+            f" and waiting.{IS_UNPUBLISHED} and waiting.state = 'waiting' order by waiting.number limit 1)"
+            f" from {numbers} join replies aside on aside.number = r.number)"
         )
 
 
@@ -137,7 +138,7 @@ class Outbox:
             row["number"] for row in transaction.rows(self.statements.due, now=transaction.now, limit=limit)
         ]
         taken = self._own(transaction, due) if due else []
-        next_due = transaction.run(self.statements.next_due, now=transaction.now).scalar()
+        next_due = transaction.scalar(self.statements.next_due, now=transaction.now)
         return taken, None if next_due is None else next_due - transaction.now
 
     def _own(self, transaction: Transaction, numbers: Sequence[int]) -> list[OutboxReply]:

@@ -14,7 +14,8 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import Database, Transaction
+from worker.adapters.ledger.database import Database
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LedgerUnavailable, OutcomeUnknown
 from worker.core.gate import PROBED, Gate, refreshed
 from worker.core.model import digest_of
@@ -87,6 +88,11 @@ class LedgerReport:
     #: Replies that no queue took.
     outbox_unroutable: int
     outbox_oldest_at: float | None
+    #: Answered conversations that are to be mirrored, and those that the mirror refused.
+    mirror_waiting: int
+    mirror_refused: int
+    #: Why the last tries failed: how many conversations, by error code.
+    mirror_trouble: dict[str, int]
     gates: tuple[GateReport, ...]
     workers: tuple[WorkerReport, ...]
     #: Fields that are at least what they say, because counting stopped at its bound.
@@ -169,6 +175,14 @@ _WORKERS = sa.text(
     "select worker_id, version, started_at, seen_at from workers where seen_at > :since"
     " order by started_at limit :limit"
 )
+_TO_MIRROR = sa.text(
+    "select count(*) from (select 1 from mirrors where due_at is not null limit :limit) as counted_rows"
+)
+_NOT_MIRRORED = sa.text(
+    "select code, count(*) as counted, sum(case when due_at is null then 1 else 0 end) as refused from"
+    " (select code, due_at from mirrors where code is not null limit :limit) as counted_rows"
+    " group by code order by counted desc, code"
+)
 _QUESTION = sa.text("select * from questions where event_hash = :event_hash")
 _CONVERSATION = sa.text("select * from conversations where number = :number")
 _AHEAD = sa.text(
@@ -224,15 +238,17 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
     waiting = transaction.rows(_OPEN, limit=OPEN_ROWS)[0]
     oldest_at = None
     if waiting["oldest"] is not None:
-        oldest_at = transaction.run(_RECEIVED, number=waiting["oldest"]).scalar()
-    in_flight = transaction.run(_IN_FLIGHT, now=now, limit=OPEN_ROWS).scalar_one()
-    unknown = transaction.run(_UNKNOWN, now=now, limit=OPEN_ROWS).scalar_one()
+        oldest_at = transaction.scalar(_RECEIVED, number=waiting["oldest"])
+    in_flight = transaction.scalar(_IN_FLIGHT, now=now, limit=OPEN_ROWS)
+    unknown = transaction.scalar(_UNKNOWN, now=now, limit=OPEN_ROWS)
     finished = transaction.rows(_FINISHED, limit=FINISHED_ROWS)
     failed = {row["code"] or "": int(row["counted"]) for row in finished if row["state"] == "failed"}
     suspect = transaction.rows(_SUSPECT, limit=OPEN_ROWS)[0]
     outbox = {row["state"]: row for row in transaction.rows(_OUTBOX, limit=OPEN_ROWS)}
     counts = {state: int(row["counted"]) for state, row in outbox.items()}
     looked_at = sum(int(row["counted"]) for row in finished)
+    mirror_waiting = transaction.scalar(_TO_MIRROR, limit=OPEN_ROWS)
+    not_mirrored = transaction.rows(_NOT_MIRRORED, limit=OPEN_ROWS)
     gates = transaction.rows(_GATES, limit=SHOWN_ROWS)
     workers = transaction.rows(_WORKERS, since=now - LATELY_S, limit=SHOWN_ROWS)
     bounds = {
@@ -243,6 +259,7 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
         "held": looked_at >= FINISHED_ROWS,
         "failed": looked_at >= FINISHED_ROWS,
         "outbox": sum(counts.values()) >= OPEN_ROWS,
+        "mirror": mirror_waiting >= OPEN_ROWS,
     }
     return LedgerReport(
         now=now,
@@ -259,6 +276,9 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
         outbox_waiting=counts.get("waiting", 0),
         outbox_unroutable=counts.get("aside", 0),
         outbox_oldest_at=min((row["oldest_at"] for row in outbox.values()), default=None),
+        mirror_waiting=mirror_waiting,
+        mirror_refused=sum(int(row["refused"]) for row in not_mirrored),
+        mirror_trouble={row["code"]: int(row["counted"]) for row in not_mirrored},
         gates=tuple(_gate_report(row, now) for row in gates),
         workers=tuple(WorkerReport(**row) for row in workers),
         at_least=frozenset(name for name, is_bound in bounds.items() if is_bound),
@@ -279,9 +299,9 @@ def _gate_report(row: Mapping[str, Any], now: float) -> GateReport:
 
 def _question_report(transaction: Transaction, row: Mapping[str, Any]) -> QuestionReport:
     conversation = dict(transaction.rows(_CONVERSATION, number=row["conversation"])[0])
-    ahead = transaction.run(
+    ahead = transaction.scalar(
         _AHEAD, conversation=row["conversation"], number=row["number"], limit=OPEN_ROWS
-    ).scalar_one()
+    )
     replies = transaction.rows(_REPLIES, question=row["number"], limit=SHOWN_ROWS)
     question = dict(row)
     content: dict[str, Any] = json.loads(question.pop("content"))

@@ -27,4 +27,8 @@ def rows_from(dialect: Dialect, **columns: str) -> str:
 
 def as_rows(rows: Sequence[Sequence[Any]]) -> str:
     """Encode rows for ``:rows``. Floats keep every bit; text keeps NUL only inside nested JSON."""
-    return json.dumps(rows, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _encode(rows)
+
+
+# One encoder for all: json.dumps with options makes a new one every time.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode

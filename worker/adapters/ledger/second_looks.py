@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import Transaction
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.model import SecondLook
 
 #: s. A look that was taken and not reported is taken again after this.
@@ -29,6 +29,14 @@ class RecordSecondLook:
 
     question: int
     duplicate_message_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PutOffSecondLook:
+    """Take a look again later that could not be made."""
+
+    question: int
+    again_in_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +63,16 @@ class SecondLookStatements:
             "select q.number, q.source, q.event_id, q.content, q.session_id, q.first_baseline_message_id,"
             " q.message_id, c.project_id, c.external_id from questions q join conversations c"
             f" on c.number = q.conversation where q.number in (select r.number from {numbers})"
+            # What is due has been put off by the same time: the order of the posts is left.
+            " order by q.finished_at, q.number"
         )
         self.record = sa.text(
             "update questions set second_look_at = null, duplicate_message_id = :duplicate_message_id"
             " where number = :question"
+        )
+        self.put_off_one = sa.text(
+            "update questions set second_look_at = :until"
+            " where number = :question and second_look_at is not null"
         )
         self.late = sa.text("update questions set late_post_at = :now where number = :question")
 
@@ -83,6 +97,16 @@ class SecondLooks:
             )
         return [None for _ in operations]
 
+    def put_off(self, transaction: Transaction, operations: Sequence[PutOffSecondLook]) -> list[None]:
+        """Put each off, if it is still to be made."""
+        for operation in operations:
+            transaction.run(
+                self.statements.put_off_one,
+                question=operation.question,
+                until=transaction.now + operation.again_in_s,
+            )
+        return [None for _ in operations]
+
     def record_late(self, transaction: Transaction, operations: Sequence[RecordLatePost]) -> list[None]:
         """Record each; no lease is needed, because it only adds evidence."""
         for operation in operations:
@@ -93,7 +117,8 @@ class SecondLooks:
         due = transaction.rows(self.statements.due, now=transaction.now, limit=limit)
         if not due:
             return []
-        rows = as_rows([(row["number"],) for row in due])
+        order = [row["number"] for row in due]
+        rows = as_rows([(number,) for number in order])
         transaction.run(self.statements.put_off, rows=rows, until=transaction.now + TAKEN_S)
         return [
             SecondLook(
@@ -107,5 +132,7 @@ class SecondLooks:
                 baseline_message_id=row["first_baseline_message_id"],
                 message_id=row["message_id"],
             )
-            for row in transaction.rows(self.statements.read, rows=rows)
+            for row in sorted(
+                transaction.rows(self.statements.read, rows=rows), key=lambda row: order.index(row["number"])
+            )
         ]

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import Transaction
+from worker.adapters.ledger.gate import Request
 from worker.adapters.ledger.leases import Leases
+from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.adapters.ledger.transaction import Row, Transaction
 from worker.core.errors import LeaseLost, LedgerError
 from worker.core.model import Lease
+from worker.core.ports import ReadShare
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,28 +70,46 @@ class AdmitRead:
     """Count one read against the pace."""
 
     lease: Lease | None
+    share: ReadShare = "reads"
 
 
-SessionOperation = SetProject | BeginCreate | CancelCreate | SaveSession | ForgetSession | RaiseHighest
+class SessionStatements:
+    """The statements, once per dialect. Those of a new contact's way take many conversations at once."""
 
-_SET_PROJECT = sa.text(
-    "update conversations set project_id = :project_id where number = :number and project_id is null"
-)
-_BEGIN_CREATE = sa.text(
-    "update conversations set create_intent_at = :now, creates = creates + 1"
-    " where number = :number and session_id is null"
-)
+    def __init__(self, dialect: Dialect) -> None:
+        numbers = rows_from(dialect, number="int")
+        projects = rows_from(dialect, number="int", project_id="int")
+        sessions = rows_from(
+            dialect,
+            number="int",
+            session_id="text",
+            conversation_id="int",
+            highest="int",
+            has_extras="bool",
+        )
+        self.set_project = sa.text(
+            f"update conversations set project_id = r.project_id from {projects}"
+            " where conversations.number = r.number and conversations.project_id is null"
+            " returning conversations.number as number"
+        )
+        self.begin_create = sa.text(
+            "update conversations set create_intent_at = :now, creates = creates + 1"
+            f" where number in (select r.number from {numbers}) and session_id is null returning number"
+        )
+        self.save_session = sa.text(
+            "update conversations set session_id = r.session_id, conversation_id = r.conversation_id,"
+            " highest_message_id = r.highest, create_intent_at = null, creates = 0,"
+            # Two creations may have made two conversations: look for the extra one when it must be listed.
+            " heal_looks = 0, heal_at = case when r.has_extras or creates > 1 then :heal_at end"
+            f" from {sessions} where conversations.number = r.number and conversations.session_id is null"
+            " returning conversations.number as number"
+        )
+
+
 _CANCEL_CREATE = sa.text("update conversations set create_intent_at = null where number = :number")
 _RAISE_HIGHEST = sa.text(
     "update conversations set highest_message_id = case when highest_message_id < :highest then :highest"
     " else highest_message_id end where number = :number"
-)
-_SAVE_SESSION = sa.text(
-    "update conversations set session_id = :session_id, conversation_id = :conversation_id,"
-    " highest_message_id = :highest, create_intent_at = null, creates = 0,"
-    # Two creations may have made two conversations: look for the extra one when it must be listed.
-    " heal_looks = 0, heal_at = case when :has_extras or creates > 1 then :heal_at end"
-    " where number = :number and session_id is null"
 )
 _FORGET_SESSION = sa.text(
     "update conversations set session_id = null, conversation_id = null, highest_message_id = 0,"
@@ -98,53 +119,140 @@ _FORGET_SESSION = sa.text(
 _SESSION = sa.text("select session_id, forgotten_session_ids from conversations where number = :number")
 
 
-def change_sessions(
-    leases: Leases, transaction: Transaction, operations: Sequence[SessionOperation]
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Handlers of what a turn writes about its conversation; LeaseLost stands where a lease does not hold."""
+
+    statements: SessionStatements
+    leases: Leases
+
+    def set_project(
+        self, transaction: Transaction, operations: Sequence[SetProject]
+    ) -> Sequence[LedgerError | None]:
+        """Fix the projects of conversations that have none."""
+        held = self._held(transaction, operations)
+        rows = [
+            (operation.lease.conversation, operation.project_id)
+            for operation in operations
+            if operation.lease in held
+        ]
+        written = transaction.rows(self.statements.set_project, rows=as_rows(rows))
+        return _results(operations, held, written)
+
+    def begin_create(
+        self, transaction: Transaction, operations: Sequence[BeginCreate]
+    ) -> Sequence[LedgerError | None]:
+        """Record intents to create; GateClosed stands where the request may not begin."""
+        held = self._held(transaction, operations)
+        numbers = [operation.lease.conversation for operation in operations if operation.lease in held]
+        asked = [Request(number, "posts") for number in numbers]
+        gate = dict(zip(numbers, self.leases.gate.requests(transaction, asked), strict=True))
+        rows = as_rows([(number,) for number in numbers if gate[number] is None])
+        written = transaction.rows(self.statements.begin_create, rows=rows, now=transaction.now)
+        return [
+            (operation.lease in held and gate[operation.lease.conversation]) or result
+            for operation, result in zip(operations, _results(operations, held, written), strict=True)
+        ]
+
+    def save_session(
+        self, transaction: Transaction, operations: Sequence[SaveSession]
+    ) -> Sequence[LedgerError | None]:
+        """Save sessions with their highest message ids."""
+        held = self._held(transaction, operations)
+        rows = [
+            (
+                operation.lease.conversation,
+                operation.session_id,
+                operation.conversation_id,
+                operation.highest_message_id,
+                operation.has_extras,
+            )
+            for operation in operations
+            if operation.lease in held
+        ]
+        written = transaction.rows(
+            self.statements.save_session,
+            rows=as_rows(rows),
+            heal_at=transaction.now + self.leases.heal_after_s,
+        )
+        return _results(operations, held, written)
+
+    def cancel_create(
+        self, transaction: Transaction, operations: Sequence[CancelCreate]
+    ) -> Sequence[LedgerError | None]:
+        """Record that nothing was created."""
+        held = self._held(transaction, operations)
+        return [
+            _changed(transaction.run(_CANCEL_CREATE, number=operation.lease.conversation))
+            if operation.lease in held
+            else LeaseLost()
+            for operation in operations
+        ]
+
+    def raise_highest(
+        self, transaction: Transaction, operations: Sequence[RaiseHighest]
+    ) -> Sequence[LedgerError | None]:
+        """Raise the highest message ids."""
+        held = self._held(transaction, operations)
+        return [
+            _changed(
+                transaction.run(
+                    _RAISE_HIGHEST,
+                    number=operation.lease.conversation,
+                    highest=operation.highest_message_id,
+                )
+            )
+            if operation.lease in held
+            else LeaseLost()
+            for operation in operations
+        ]
+
+    def forget_session(
+        self, transaction: Transaction, operations: Sequence[ForgetSession]
+    ) -> Sequence[LedgerError | None]:
+        """Put sessions aside."""
+        held = self._held(transaction, operations)
+        return [
+            _forget(transaction, operation.lease.conversation) if operation.lease in held else LeaseLost()
+            for operation in operations
+        ]
+
+    def admit_reads(
+        self, transaction: Transaction, operations: Sequence[AdmitRead]
+    ) -> Sequence[LedgerError | None]:
+        """Count reads; GateClosed stands where one may not begin."""
+        return self.leases.gate.requests(
+            transaction,
+            [
+                Request(
+                    operation.lease.conversation if operation.lease else None,
+                    "reads" if operation.share == "healing" else operation.share,
+                    is_healing=operation.share == "healing",
+                )
+                for operation in operations
+            ],
+        )
+
+    def _held(self, transaction: Transaction, operations: Sequence[SessionOperation]) -> set[Lease]:
+        return self.leases.lock(transaction, [operation.lease for operation in operations])
+
+
+SessionOperation = SetProject | BeginCreate | CancelCreate | SaveSession | ForgetSession | RaiseHighest
+
+
+def _results(
+    operations: Sequence[SessionOperation], held: set[Lease], written: Sequence[Row]
 ) -> list[LedgerError | None]:
-    """Apply changes whose lease holds; LeaseLost stands where it does not."""
-    held = leases.lock(transaction, [operation.lease for operation in operations])
+    """Return None for each operation whose lease holds and whose conversation was written."""
+    numbers = {row["number"] for row in written}
     return [
-        _change(leases, transaction, operation) if operation.lease in held else LeaseLost()
+        None if operation.lease in held and operation.lease.conversation in numbers else LeaseLost()
         for operation in operations
     ]
 
 
-def admit_reads(
-    leases: Leases, transaction: Transaction, operations: Sequence[AdmitRead]
-) -> Sequence[LedgerError | None]:
-    """Count reads; GateClosed stands where one may not begin."""
-    return leases.gate.requests(
-        transaction, [operation.lease.conversation if operation.lease else None for operation in operations]
-    )
-
-
-def _change(leases: Leases, transaction: Transaction, operation: SessionOperation) -> LedgerError | None:
-    number = operation.lease.conversation
-    match operation:
-        case SetProject(project_id=project_id):
-            changed = transaction.run(_SET_PROJECT, number=number, project_id=project_id)
-        case BeginCreate():
-            (closed,) = leases.gate.requests(transaction, [number])
-            if closed:
-                return closed
-            changed = transaction.run(_BEGIN_CREATE, number=number, now=transaction.now)
-        case CancelCreate():
-            changed = transaction.run(_CANCEL_CREATE, number=number)
-        case SaveSession():
-            changed = transaction.run(
-                _SAVE_SESSION,
-                number=number,
-                session_id=operation.session_id,
-                conversation_id=operation.conversation_id,
-                highest=operation.highest_message_id,
-                has_extras=operation.has_extras,
-                heal_at=transaction.now + leases.heal_after_s,
-            )
-        case RaiseHighest(highest_message_id=highest):
-            changed = transaction.run(_RAISE_HIGHEST, number=number, highest=highest)
-        case ForgetSession():
-            return _forget(transaction, number)
-    return None if changed.rowcount else LeaseLost()
+def _changed(count: int) -> LedgerError | None:
+    return None if count else LeaseLost()
 
 
 def _forget(transaction: Transaction, number: int) -> LedgerError | None:

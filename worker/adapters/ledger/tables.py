@@ -59,6 +59,15 @@ conversations = sa.Table(
     # Null while nothing waits.
     sa.Column("due_at", Time),
     sa.Column("created_at", Time, nullable=False),
+    # When the last was erased that it had been asked; null from the next claim on. One that stays quiet goes.
+    sa.Column("quiet_since", Time),
+)
+_is_quiet = conversations.c.quiet_since.is_not(None)
+sa.Index(
+    "conversations_quiet",
+    conversations.c.quiet_since,
+    postgresql_where=_is_quiet,
+    sqlite_where=_is_quiet,
 )
 sa.Index(
     "conversations_due",
@@ -84,7 +93,11 @@ sa.Index(
 
 #: The words of partial indexes. SQLite uses such an index only for a query that repeats its words.
 IS_OPEN = "state in ('waiting', 'posting')"
+#: The same beside a question's number, in words that match no partial index. The planner believes that such
+#: an index holds next to nothing; while a backup keeps dead rows in it, reading it through takes long (seen).
+IS_OPEN_BY_NUMBER = "coalesce(questions.state, '') in ('waiting', 'posting')"
 IS_UNPUBLISHED = "state <> 'published'"
+IS_UNPUBLISHED_BY_NUMBER = "coalesce(state, '') <> 'published'"
 IS_LEASED = "lease_until > 0"
 
 _is_open = sa.text(IS_OPEN)
@@ -124,6 +137,8 @@ questions = sa.Table(
     sa.Column("first_baseline_message_id", sa.BigInteger),
     sa.Column("looks", sa.Integer, nullable=False, server_default="0"),
     sa.Column("has_ended", sa.Boolean, nullable=False, server_default=sa.false()),
+    # The API began to stream the answer to the outstanding post: it is never posted again.
+    sa.Column("is_accepted", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("session_id", sa.Text),
     sa.Column("message_id", sa.BigInteger),
     sa.Column("outcome", sa.Text),
@@ -149,8 +164,9 @@ sa.Index("questions_posting", questions.c.intent_at, postgresql_where=_is_postin
 # A message answers one question: the claim of PROTOCOL 5.4.
 sa.Index(
     "questions_message",
-    questions.c.session_id,
+    # In this order, because the API's ids grow: new entries go side by side, and not all over the index.
     questions.c.message_id,
+    questions.c.session_id,
     unique=True,
     postgresql_where=_has_message,
     sqlite_where=_has_message,
@@ -234,6 +250,46 @@ contact_days = sa.Table(
 )
 sa.Index("contact_days_day", contact_days.c.day)
 
+#: What is mirrored: one row per conversation and session; only while there is a mirror.
+mirrors = sa.Table(
+    "mirrors",
+    metadata,
+    sa.Column("number", Number, primary_key=True, autoincrement=True),
+    sa.Column("conversation", Number, nullable=False),
+    # Empty where the API keeps no conversation.
+    sa.Column("session_id", sa.Text, nullable=False),
+    # Raised by every answer.
+    sa.Column("version", sa.Integer, nullable=False),
+    # The oldest version whose request may still be under way.
+    sa.Column("unsure_version", sa.Integer),
+    # When it is sent, or until when it is leased or put off; null once the copy is whole, or was refused.
+    sa.Column("due_at", Time),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    # Why the last try failed; null after a success.
+    sa.Column("code", sa.Text),
+    # The copy may have messages that the ledger has no more, or never had.
+    sa.Column("is_partial", sa.Boolean, nullable=False),
+    sa.Column("answered_at", Time, nullable=False),
+    sa.Column("mirrored_at", Time),
+    sa.UniqueConstraint("conversation", "session_id"),
+)
+_is_to_be_mirrored = mirrors.c.due_at.is_not(None)
+sa.Index(
+    "mirrors_due", mirrors.c.due_at, postgresql_where=_is_to_be_mirrored, sqlite_where=_is_to_be_mirrored
+)
+_has_failed = mirrors.c.code.is_not(None)
+sa.Index("mirrors_failed", mirrors.c.number, postgresql_where=_has_failed, sqlite_where=_has_failed)
+sa.Index("mirrors_answered", mirrors.c.answered_at)
+
+#: The answered questions of each mirrored conversation.
+mirror_answers = sa.Table(
+    "mirror_answers",
+    metadata,
+    sa.Column("question", Number, primary_key=True, autoincrement=False),
+    sa.Column("mirror", Number, nullable=False),
+)
+sa.Index("mirror_answers_mirror", mirror_answers.c.mirror, mirror_answers.c.question)
+
 #: One row per API key: see core/gate.py.
 gates = sa.Table(
     "gates",
@@ -245,6 +301,17 @@ gates = sa.Table(
     sa.Column("probe", Number),
     # JSON object: bucket number to count.
     sa.Column("buckets", sa.Text, nullable=False, server_default="{}"),
+    # When the next request would be due, had all of them come evenly.
+    sa.Column("even_at", Time, nullable=False, server_default="0"),
+    # The shares of posts and reads: how many of the one since the last of the other, and who waits how long.
+    sa.Column("posts_since_read", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("posts_wait_until", Time, nullable=False, server_default="0"),
+    sa.Column("reads_wait_until", Time, nullable=False, server_default="0"),
+    # The worker that heals, and how long its place among the requests at once is kept for it.
+    sa.Column("healer", sa.Text),
+    sa.Column("healer_until", Time, nullable=False, server_default="0"),
+    # Until when a part of the pace is kept for contacts that do not follow themselves.
+    sa.Column("fresh_until", Time, nullable=False, server_default="0"),
     # The API was seen to change the text or the external_id of a question: reading back proves nothing then.
     sa.Column("is_altering", sa.Boolean, nullable=False, server_default=sa.false()),
 )

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import Transaction
+from worker.adapters.ledger.gate import Request
 from worker.adapters.ledger.leases import Leases
+from worker.adapters.ledger.mirror import MarkedAnswer, Mirrors
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
-from worker.adapters.ledger.tables import IS_OPEN, IS_UNPUBLISHED
+from worker.adapters.ledger.tables import IS_OPEN, IS_OPEN_BY_NUMBER, IS_UNPUBLISHED
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LeaseLost, LedgerError
 from worker.core.model import (
     Answered,
@@ -35,6 +37,14 @@ class BeginPost:
     lease: Lease
     question: int
     session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAccepted:
+    """Record that the API has taken the outstanding post."""
+
+    lease: Lease
+    question: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,7 @@ class TurnStatements:
         self.begin_post = sa.text(
             "update questions set state = 'posting', intent_at = :now, intent_session_id = r.session_id,"
             " baseline_message_id = c.highest_message_id, posts = posts + 1, looks = 0, has_ended = false,"
+            " is_accepted = false,"
             " first_baseline_message_id = case when intent_session_id <> r.session_id then null"
             " when state = 'posting' then coalesce(first_baseline_message_id, baseline_message_id)"
             " else first_baseline_message_id end,"
@@ -118,8 +129,13 @@ class TurnStatements:
             " outcome = case when state = 'posting' then 'reposted_after_unknown' else outcome end"
             f" from {posts}, conversations c where questions.number = r.question"
             " and c.number = questions.conversation and c.session_id = r.session_id"
-            f" and {IS_OPEN}"
+            f" and {IS_OPEN_BY_NUMBER}"
             " returning questions.number as number, baseline_message_id"
+        )
+        self.accepted = sa.text(
+            f"update questions set is_accepted = true from {numbers}"
+            " where questions.number = r.number and questions.intent_at is not null"
+            f" and {IS_OPEN_BY_NUMBER} returning questions.number as number"
         )
         self.end_questions = sa.text(
             "update questions set state = r.state, session_id = r.session_id, message_id = r.message_id,"
@@ -129,7 +145,7 @@ class TurnStatements:
             " finished_at = r.finished_at, expired_leases = 0,"
             " second_look_at = case when first_baseline_message_id is not null then r.second_look_at end,"
             " intent_at = case when r.state = 'waiting' then null else intent_at end"
-            f" from {ends} where questions.number = r.question and questions.{IS_OPEN}"
+            f" from {ends} where questions.number = r.question and {IS_OPEN_BY_NUMBER}"
             " returning questions.number as number"
         )
         # due_at null in a row: due now if another question is open, else nothing is due.
@@ -139,8 +155,8 @@ class TurnStatements:
             " conversations.session_id = r.session_id then r.highest else 0 end),"
             " conversation_id = coalesce(conversations.conversation_id, r.conversation_id),"
             " is_blocked = r.is_blocked,"
-            " due_at = coalesce(r.due_at, case when not r.is_blocked and exists (select 1 from questions q"
-            f" where q.conversation = conversations.number and q.{IS_OPEN})"
+            " due_at = coalesce(r.due_at, case when not r.is_blocked and (select q.number from questions q"
+            f" where q.conversation = conversations.number and q.{IS_OPEN} limit 1) is not null"
             f" then :now end) from {frees} where conversations.number = r.number"
         )
         self.add_replies = sa.text(
@@ -149,10 +165,14 @@ class TurnStatements:
             f" :due_at, :now from {replies} where true order by r.ord"
             " returning number, question, conversation"
         )
+        self.claimed = sa.text(
+            "select message_id from questions where session_id = :session_id"
+            f" and message_id in (select r.number from {numbers})"
+        )
+        # A look for each conversation: in one join the planner reads the whole partial index (tables.py).
         self.older_replies = sa.text(
-            "select conversation, min(number) as number from replies"
-            f" where state = 'waiting' and {IS_UNPUBLISHED}"
-            f" and conversation in (select r.number from {numbers}) group by conversation"
+            "select r.number as conversation, (select number from replies where conversation = r.number"
+            f" and {IS_UNPUBLISHED} and state = 'waiting' order by number limit 1) as number from {numbers}"
         )
 
 
@@ -166,6 +186,8 @@ class Turns:
     settle_s: float
     #: A failed question holds up its conversation until a person lets it go on.
     blocks_on_failure: bool
+    #: Answered conversations are mirrored; None where there is no mirror.
+    mirrors: Mirrors | None = None
 
     def begin_posts(
         self, transaction: Transaction, operations: Sequence[BeginPost]
@@ -174,7 +196,9 @@ class Turns:
         held = self.leases.lock(transaction, [operation.lease for operation in operations])
         results: list[Intent | LedgerError] = [LeaseLost() for _ in operations]
         ours = [i for i, operation in enumerate(operations) if operation.lease in held]
-        gate = self.leases.gate.requests(transaction, [operations[i].lease.conversation for i in ours])
+        gate = self.leases.gate.requests(
+            transaction, [Request(operations[i].lease.conversation, "posts") for i in ours]
+        )
         begun = []
         for i, closed in zip(ours, gate, strict=True):
             if closed:
@@ -192,6 +216,18 @@ class Turns:
                 results[i] = Intent(transaction.now, operation.session_id, written[operation.question])
         return results
 
+    def record_accepted(
+        self, transaction: Transaction, operations: Sequence[RecordAccepted]
+    ) -> list[LedgerError | None]:
+        """Note that posts were taken."""
+        held = self.leases.lock(transaction, [operation.lease for operation in operations])
+        rows = as_rows([(operation.question,) for operation in operations if operation.lease in held])
+        written = {row["number"] for row in transaction.rows(self.statements.accepted, rows=rows)}
+        return [
+            None if operation.lease in held and operation.question in written else LeaseLost()
+            for operation in operations
+        ]
+
     def finish(
         self, transaction: Transaction, operations: Sequence[Finish]
     ) -> list[OutboxReply | LedgerError | None]:
@@ -207,6 +243,8 @@ class Turns:
             now=transaction.now,
         )
         published = self._record(transaction, [operation for operation in mine if operation.reply])
+        if self.mirrors is not None:
+            self.mirrors.mark(transaction, [mark for each in mine if (mark := _mark_of(each))])
         self._tell_gate(transaction, mine)
         return [
             published.get(operation.question)
@@ -221,6 +259,21 @@ class Turns:
             conversation = operation.lease.conversation if operation.lease else None
             self.leases.gate.hear(transaction, operation.news, conversation)
         return [None for _ in operations]
+
+    def unclaimed(self, transaction: Transaction, operations: Sequence[Unclaimed]) -> list[set[int]]:
+        """Ask for each operation."""
+        return [
+            set(operation.message_ids)
+            - {
+                row["message_id"]
+                for row in transaction.rows(
+                    self.statements.claimed,
+                    session_id=operation.session_id,
+                    rows=as_rows([(number,) for number in operation.message_ids]),
+                )
+            }
+            for operation in operations
+        ]
 
     def _record(self, transaction: Transaction, operations: Sequence[Finish]) -> dict[int, OutboxReply]:
         """Add replies; return, by question, those that no older one of their conversation holds up."""
@@ -272,35 +325,22 @@ class Turns:
                 gate.hear(transaction, news, operation.lease.conversation)
 
 
-def unclaimed(transaction: Transaction, operations: Sequence[Unclaimed]) -> list[set[int]]:
-    """Ask for each operation."""
-    return [
-        set(operation.message_ids)
-        - {
-            row["message_id"]
-            for row in transaction.rows(
-                _CLAIMED, session_id=operation.session_id, lowest=min(operation.message_ids, default=0)
-            )
-        }
-        for operation in operations
-    ]
-
-
-_CLAIMED = sa.text(
-    "select message_id from questions where session_id = :session_id and message_id >= :lowest"
-)
+def _mark_of(operation: Finish) -> MarkedAnswer | None:
+    match operation.verdict:
+        case Answered(session_id=session_id):
+            return MarkedAnswer(operation.question, operation.lease.conversation, session_id)
+        case _:
+            return None
 
 
 def _news_of(verdict: Verdict) -> GateNews | None:
     match verdict:
         case Answered():
             return GateNews("ok")
-        case Retry(news=news) | Snooze(news=news):
+        case Retry(news=news) | Snooze(news=news) | Failed(news=news):
             return news
         case Halt(code=code, probe_in_s=probe_in_s):
             return GateNews("pause", code, probe_in_s)
-        case Failed():
-            return None
 
 
 def _end_of(operation: Finish, now: float, settle_s: float) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.adapters.local_bus.frames import Frame, delivery_of, encode, read_frame, reply_frame
 from worker.adapters.memory_bell import MemoryBell
-from worker.core.model import Reply
+from worker.core.model import Progress, Reply
 from worker.core.ports import Delivery, PublishResult
 
 
@@ -60,6 +60,9 @@ class LocalBus:
         """Publish and wait for every confirm; nothing is confirmed over a line that is gone."""
         results = await self._call("publish", replies=[reply_frame(reply) for reply in replies])
         return [PublishResult(each) for each in results or [PublishResult.NOT_CONFIRMED] * len(replies)]
+
+    def tell(self, progress: Progress) -> None:
+        """Drop it, as such an event allows: nobody listens for it on this bus."""
 
     async def reject(self, delivery: Delivery, *, reason: str, detail: str) -> PublishResult:
         """Put the original bytes into the rejected queue with the reason; does not ack."""

@@ -7,7 +7,11 @@ come from the ledger, and every worker tells the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
+
+from worker.core.errors import AnswerUnreadable, EventError, OutcomeUnknown, QuestionRejected, TurnError
+from worker.core.gate import PROBED
 
 #: s. An answer takes 2 to 20 s, in its tail over a minute; a request is given up after 120 s.
 API_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0)
@@ -34,6 +38,9 @@ class Metric:
     is_fleet_wide: bool = False
     #: Upper bounds of a histogram.
     buckets: tuple[float, ...] = ()
+    #: Values of a counter's labels that are there at 0 from the start. A rule on ``increase`` does not see
+    #: the first count of a series that was not there before, and the first is what it waits for.
+    starts: tuple[tuple[str, ...], ...] = ()
 
     @property
     def help(self) -> str:
@@ -46,8 +53,8 @@ class Metric:
         return tuple(name for name, _ in self.labels)
 
 
-def _counter(name: str, about: str, **labels: str) -> Metric:
-    return Metric(name, "counter", about, tuple(labels.items()))
+def _counter(name: str, about: str, *starts: tuple[str, ...], **labels: str) -> Metric:
+    return Metric(name, "counter", about, tuple(labels.items()), starts=starts)
 
 
 def _gauge(name: str, about: str, **labels: str) -> Metric:
@@ -63,6 +70,14 @@ def _histogram(name: str, about: str, buckets: tuple[float, ...], **labels: str)
 
 
 _CODE = "an error code, or empty"
+#: The codes with which an event is rejected, and those with which a question ends as failed.
+_REJECTED = sorted(leaf.code for leaf in EventError.__subclasses__())
+_FAILED = sorted(
+    (
+        *(error.code for error in (AnswerUnreadable, OutcomeUnknown, QuestionRejected)),
+        *(leaf.code for leaf in TurnError.__subclasses__()),
+    )
+)
 
 BUILD_INFO = _gauge(
     "askrelay_build_info",
@@ -73,24 +88,34 @@ BUILD_INFO = _gauge(
 EVENTS = _counter(
     "askrelay_events_total",
     "Events that intake settled.",
+    *product(("new", "repeat_unfinished", "repeat_finished", "erased", "own_reply"), ("",)),
+    *product(("rejected",), _REJECTED),
     result="new, repeat_unfinished, repeat_finished, erased, rejected, own_reply",
     error_code=f"{_CODE}: why it was rejected",
 )
 TURNS = _counter(
     "askrelay_turns_total",
     "Turns that ended; the verdicts answered and failed end a question for good.",
+    ("answered", ""),
+    *product(("failed",), _FAILED),
+    *product(("halt",), sorted(PROBED - {"breaker"})),
     verdict="answered, retry, snooze, halt, failed",
     error_code=_CODE,
 )
 TURNS_LOST = _counter(
     "askrelay_turns_lost_total",
     "Turns that ended without a verdict; crashed is a bug to report.",
+    ("lease_lost",),
+    ("crashed",),
     reason="lease_lost, crashed",
 )
 TURNS_UNDER_WAY = _gauge("askrelay_turns_under_way", "Turns under way in this worker.")
 ANSWERS = _counter(
     "askrelay_answers_total",
     "Answers by how they were obtained; recovered ones were found by reading back.",
+    ("posted",),
+    ("recovered",),
+    ("reposted_after_unknown",),
     outcome="posted, recovered, reposted_after_unknown",
 )
 ANSWER_AGE = _histogram(
@@ -107,14 +132,34 @@ API_CALLS = _histogram(
     "askrelay_api_call_duration_seconds",
     "Calls to the CustomGPT API, all pages of a listing together.",
     API_BUCKETS_S,
-    call="find_conversations, create_conversation, post_question, list_messages, delete_conversation,"
-    " check_project",
-    status="ok, an error code of the API, or cancelled",
+    call="find_conversations, create_conversation, post_question, get_message, list_messages,"
+    " delete_conversation, check_project",
+    result="ok, an error code, or cancelled",
+)
+API_REQUESTS = _histogram(
+    "askrelay_api_request_duration_seconds",
+    "HTTP requests to the CustomGPT API, connecting and the whole body included.",
+    API_BUCKETS_S,
+    call="find_conversations, create_conversation, post_question, get_message, list_messages,"
+    " delete_conversation, check_project, canned_texts",
+    status="of HTTP, 100 to 599; other for what is no status; none when no answer came",
 )
 REPLIES = _counter(
     "askrelay_replies_total",
     "Replies by what the broker said; one that is not confirmed is published again.",
+    ("confirmed",),
+    ("returned",),
+    ("not_confirmed",),
     result="confirmed, returned, not_confirmed",
+)
+COPIES = _counter(
+    "askrelay_mirror_copies_total",
+    "Attempts to mirror a conversation; one that is put off is made again.",
+    ("mirrored", ""),
+    *product(("put_off",), ("credentials_rejected", "mirror_not_found")),
+    ("aside", "mirror_refused"),
+    end="mirrored, put_off, aside",
+    error_code=_CODE,
 )
 COMMIT_TIME = _histogram(
     "askrelay_ledger_commit_duration_seconds",
@@ -129,7 +174,18 @@ COMMIT_SIZE = _histogram(
 DOORBELLS = _counter(
     "askrelay_doorbells_total",
     "Doorbells; several rung at once may become one, and losing one is harmless.",
+    ("rung",),
+    ("heard",),
+    ("lost",),
     fate="rung, heard, lost",
+)
+PACE_LIMIT = _gauge(
+    "askrelay_pace_limit_requests",
+    "Requests a minute that this worker's settings allow the fleet; +Inf without a limit.",
+)
+LOOPS_STUCK = _gauge(
+    "askrelay_loops_stuck",
+    "Loops of this worker that are silent for too long; /health/live names them.",
 )
 LEDGER_UP = _gauge("askrelay_ledger_reachable", "1 while this worker reaches the ledger.")
 BROKER_UP = _gauge(
@@ -149,6 +205,11 @@ OUTBOX = _fleet(
 OUTBOX_OLDEST = _fleet(
     "askrelay_oldest_outbox_reply_age_seconds", "Age of the oldest unpublished reply; 0 when there is none."
 )
+TO_MIRROR = _fleet(
+    "askrelay_mirror_conversations",
+    "Answered conversations that the mirror does not have whole, at most 100000.",
+    state="waiting, refused",
+)
 DUPLICATES = _fleet(
     "askrelay_duplicate_posts", "Questions found to be posted twice, as far as their content is kept."
 )
@@ -163,7 +224,7 @@ GATE_CLOSED = _fleet(
 )
 PACE_REMAINING = _fleet(
     "askrelay_pace_remaining_requests",
-    "Requests that may begin now within the limit of the pace; +Inf without a limit.",
+    "Requests left of the minute's limit of the pace; +Inf without a limit.",
 )
 WORKERS = _fleet("askrelay_workers", "Workers that were seen in the ledger within the last minute.")
 
@@ -178,16 +239,21 @@ METRICS: tuple[Metric, ...] = (
     ANSWER_AGE,
     QUEUE_TIME,
     API_CALLS,
+    API_REQUESTS,
     REPLIES,
+    COPIES,
     COMMIT_TIME,
     COMMIT_SIZE,
     DOORBELLS,
+    PACE_LIMIT,
+    LOOPS_STUCK,
     LEDGER_UP,
     BROKER_UP,
     WAITING,
     OLDEST,
     OUTBOX,
     OUTBOX_OLDEST,
+    TO_MIRROR,
     DUPLICATES,
     LATE,
     GATE_CLOSED,

@@ -8,9 +8,16 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from worker.adapters.metrics.process_meters import ProcessMeters
-from worker.core.errors import AssistantError
-from worker.core.model import CannedTexts, MessageListing, RemoteConversation, RemoteMessage
-from worker.core.ports import Assistant, Bell
+from worker.core.errors import AssistantError, GateClosed
+from worker.core.model import (
+    NO_OPTIONS,
+    CannedTexts,
+    MessageListing,
+    MessageOptions,
+    RemoteConversation,
+    RemoteMessage,
+)
+from worker.core.ports import Admit, Assistant, Bell
 
 T = TypeVar("T")
 
@@ -22,10 +29,12 @@ class MeteredAssistant:
         self._assistant = assistant
         self._meters = meters
 
-    async def find_conversations(self, project_id: int, name_part: str) -> list[RemoteConversation]:
+    async def find_conversations(
+        self, project_id: int, name_part: str, *, admit: Admit | None = None
+    ) -> list[RemoteConversation]:
         """See the port."""
         return await self._timed(
-            "find_conversations", self._assistant.find_conversations(project_id, name_part)
+            "find_conversations", self._assistant.find_conversations(project_id, name_part, admit=admit)
         )
 
     async def create_conversation(
@@ -48,6 +57,9 @@ class MeteredAssistant:
         traceparent: str | None,
         connect_within_s: float,
         on_late: Callable[[], None] | None = None,
+        on_accepted: Callable[[], Awaitable[None]] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+        options: MessageOptions = NO_OPTIONS,
     ) -> RemoteMessage:
         """See the port."""
         return await self._timed(
@@ -61,13 +73,24 @@ class MeteredAssistant:
                 traceparent=traceparent,
                 connect_within_s=connect_within_s,
                 on_late=on_late,
+                on_accepted=on_accepted,
+                on_progress=on_progress,
+                options=options,
             ),
         )
 
-    async def list_messages(self, project_id: int, session_id: str, *, above: int) -> MessageListing:
+    async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
         """See the port."""
         return await self._timed(
-            "list_messages", self._assistant.list_messages(project_id, session_id, above=above)
+            "get_message", self._assistant.get_message(project_id, session_id, message_id)
+        )
+
+    async def list_messages(
+        self, project_id: int, session_id: str, *, above: int, admit: Admit | None = None
+    ) -> MessageListing:
+        """See the port."""
+        return await self._timed(
+            "list_messages", self._assistant.list_messages(project_id, session_id, above=above, admit=admit)
         )
 
     async def delete_conversation(self, project_id: int, session_id: str) -> None:
@@ -78,23 +101,23 @@ class MeteredAssistant:
         """See the port."""
         await self._timed("check_project", self._assistant.check_project(project_id))
 
-    async def canned_texts(self, project_id: int) -> CannedTexts:
+    async def canned_texts(self, project_id: int, *, admit: Admit | None = None) -> CannedTexts:
         """See the port; not timed, because nearly always the texts are there already."""
-        return await self._assistant.canned_texts(project_id)
+        return await self._assistant.canned_texts(project_id, admit=admit)
 
     async def _timed(self, call: str, made: Awaitable[T]) -> T:
         begun = time.perf_counter()
-        status = "ok"
+        result = "ok"
         try:
             return await made
-        except AssistantError as error:
-            status = error.code
+        except (AssistantError, GateClosed) as error:
+            result = error.code
             raise
         except asyncio.CancelledError:
-            status = "cancelled"
+            result = "cancelled"
             raise
         finally:
-            self._meters.api_called(call, status, time.perf_counter() - begun)
+            self._meters.api_called(call, result, time.perf_counter() - begun)
 
 
 class MeteredBell:

@@ -19,6 +19,7 @@ def fleet_values(figures: Figures) -> dict[Metric, dict[Labels, float]]:
         known.OLDEST: {(): figures.oldest_waiting_s},
         known.OUTBOX: {("waiting",): figures.outbox_waiting, ("unroutable",): figures.outbox_unroutable},
         known.OUTBOX_OLDEST: {(): figures.oldest_reply_s},
+        known.TO_MIRROR: {("waiting",): figures.mirror_waiting, ("refused",): figures.mirror_refused},
         known.DUPLICATES: {(): figures.duplicate_posts},
         known.LATE: {(): figures.late_posts},
         known.GATE_CLOSED: {(reason,): float(figures.gate_reason == reason) for reason in GATE_REASONS},

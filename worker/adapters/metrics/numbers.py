@@ -26,7 +26,7 @@ class Count:
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
-        self.values: dict[Labels, float] = defaultdict(float)
+        self.values: dict[Labels, float] = defaultdict(float, dict.fromkeys(metric.starts, 0.0))
 
     def add(self, count: float, *labels: str) -> None:
         """Count so many more."""

@@ -15,6 +15,9 @@ from worker.adapters.metrics.catalogue import Metric
 from worker.adapters.metrics.fleet import fleet_values
 from worker.adapters.metrics.numbers import Count, Labels, Spread, gauge_family
 
+#: What HTTP knows as a status (RFC 9110, 15); 520 and its like of proxies included.
+HTTP_STATUSES = range(100, 600)
+
 
 class ProcessMeters(Collector):
     """Implements worker.core.meters.Meters, and collects everything else that is measured here."""
@@ -36,6 +39,7 @@ class ProcessMeters(Collector):
         self._commit_time = self._spreads[known.COMMIT_TIME].add
         self._commit_size = self._spreads[known.COMMIT_SIZE].add
         self._api_calls = self._spreads[known.API_CALLS].add
+        self._api_requests = self._spreads[known.API_REQUESTS].add
         self._doorbells = self._counts[known.DOORBELLS]
         self._rings_lost: Callable[[], int] = lambda: 0
         self._registry = CollectorRegistry()
@@ -67,9 +71,17 @@ class ProcessMeters(Collector):
         """See the port."""
         self._replies(count, result)
 
-    def api_called(self, call: str, status: str, duration_s: float) -> None:
-        """Note a call to the API."""
-        self._api_calls(duration_s, call, status)
+    def copy_ended(self, end: str, *, error_code: str) -> None:
+        """See the port."""
+        self._counts[known.COPIES].add(1, end, error_code)
+
+    def api_called(self, call: str, result: str, duration_s: float) -> None:
+        """Note a call to the API: ``ok``, an error code, or ``cancelled``."""
+        self._api_calls(duration_s, call, result)
+
+    def api_answered(self, call: str, status: int | None, duration_s: float) -> None:
+        """Note an HTTP request to the API; the status is None when no status line came."""
+        self._api_requests(duration_s, call, _status_label(status))
 
     def committed(self, operations: int, duration_s: float) -> None:
         """Note a transaction of the group commit; called in the ledger's thread, by nobody else."""
@@ -108,3 +120,10 @@ class ProcessMeters(Collector):
             else:
                 read = self._gauges.get(metric)
                 yield gauge_family(metric, read() if read is not None else {})
+
+
+def _status_label(status: int | None) -> str:
+    """Return a status as a label with a bounded number of values, whatever a broken server sends."""
+    if status is None:
+        return "none"
+    return str(status) if status in HTTP_STATUSES else "other"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from worker.adapters.rabbitmq.intake import Intake
 from worker.adapters.rabbitmq.link import Link
-from worker.adapters.rabbitmq.messages import rejection_message, reply_message
+from worker.adapters.rabbitmq.messages import progress_message, rejection_message, reply_message
 from worker.adapters.rabbitmq.publisher import Publisher
 from worker.core.ports import PublishResult
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from worker.adapters.rabbitmq.config import BusConfig
     from worker.adapters.rabbitmq.wire import Wire
-    from worker.core.model import Reply
+    from worker.core.model import Progress, Reply
     from worker.core.ports import Delivery, Log
 
 
@@ -52,6 +52,10 @@ class RabbitmqBus:
     async def publish(self, replies: Sequence[Reply]) -> list[PublishResult]:
         """Publish mandatory and persistent, and wait for every confirm. Never raises."""
         return await self._publisher.publish([reply_message(reply, self._config) for reply in replies])
+
+    def tell(self, progress: Progress) -> None:
+        """Publish an event that may be lost; on the channel of the replies, so that none overtakes it."""
+        self._publisher.tell(progress_message(progress, self._config))
 
     async def reject(self, delivery: Delivery, *, reason: str, detail: str) -> PublishResult:
         """Publish the original bytes to the rejected queue. Never raises; does not ack."""

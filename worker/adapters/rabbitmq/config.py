@@ -37,6 +37,7 @@ class BusConfig:
     asked_key: str = "contact.question.asked"
     answered_key: str = "contact.question.answered"
     failed_key: str = "contact.question.failed"
+    progress_key: str = "contact.question.progress"
     #: Create what is missing; False only looks whether it is there.
     declare: bool = True
     #: The name operators see in the broker's list of connections.

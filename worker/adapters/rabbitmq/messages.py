@@ -13,7 +13,7 @@ from worker.adapters.rabbitmq.publisher import Outgoing
 
 if TYPE_CHECKING:
     from worker.adapters.rabbitmq.config import BusConfig
-    from worker.core.model import Reply
+    from worker.core.model import Progress, Reply
     from worker.core.ports import Delivery
 
 #: The media type of a CloudEvent in structured mode.
@@ -21,6 +21,13 @@ CLOUDEVENT = "application/cloudevents+json"
 
 #: AMQP's number for a message that survives a restart of the broker.
 PERSISTENT = 2
+
+#: AMQP's number for a message that does not.
+TRANSIENT = 1
+
+#: ms, as AMQP wants it: an answer that was being written half a minute ago is of no use to a window, and a
+#: queue that nobody reads any more does not fill up with them.
+PROGRESS_TTL_MS = "30000"
 
 #: Bytes an AMQP short string holds; ids are cut there.
 SHORT_STRING_BYTES = 255
@@ -42,23 +49,38 @@ DIRECT_REPLY_TO = "amq.rabbitmq.reply-to"
 def reply_message(reply: Reply, config: BusConfig) -> Outgoing:
     """Build the message of a reply (DESIGN 4.2)."""
     is_answer = reply.kind == "answered"
-    headers: dict[str, Any] | None = None
-    if reply.traceparent is not None:
-        headers = {"traceparent": reply.traceparent}
-        if reply.tracestate is not None:
-            headers["tracestate"] = reply.tracestate
     return Outgoing(
         exchange=config.events_exchange,
         routing_key=config.answered_key if is_answer else config.failed_key,
         body=reply.body,
         properties=pika.BasicProperties(  # type: ignore[no-untyped-call]
             content_type=CLOUDEVENT,
-            headers=headers,
+            headers=_trace_headers(reply),
             delivery_mode=PERSISTENT,
             correlation_id=_capped(reply.question_id),
             message_id=reply.event_id,
             timestamp=int(time.time()),
             type="contact.question.answered" if is_answer else "contact.question.failed",
+            app_id="askrelay",
+        ),
+    )
+
+
+def progress_message(progress: Progress, config: BusConfig) -> Outgoing:
+    """Build the message of an answer that is being written."""
+    return Outgoing(
+        exchange=config.events_exchange,
+        routing_key=config.progress_key,
+        body=progress.body,
+        properties=pika.BasicProperties(  # type: ignore[no-untyped-call]
+            content_type=CLOUDEVENT,
+            headers=_trace_headers(progress),
+            delivery_mode=TRANSIENT,
+            correlation_id=_capped(progress.question_id),
+            message_id=progress.event_id,
+            timestamp=int(time.time()),
+            expiration=PROGRESS_TTL_MS,
+            type="contact.question.progress",
             app_id="askrelay",
         ),
     )
@@ -113,6 +135,15 @@ def _encoded_bytes(properties: pika.BasicProperties) -> float:
         return len(b"".join(pieces))
     except (AMQPError, ValueError, TypeError, AssertionError, OverflowError, struct.error):
         return float("inf")
+
+
+def _trace_headers(event: Reply | Progress) -> dict[str, Any] | None:
+    if event.traceparent is None:
+        return None
+    headers = {"traceparent": event.traceparent}
+    if event.tracestate is not None:
+        headers["tracestate"] = event.tracestate
+    return headers
 
 
 def _capped(text: str) -> str:

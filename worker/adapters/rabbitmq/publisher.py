@@ -137,6 +137,19 @@ class Publisher:
             self._log("bus.confirm_missed", count=self._give_up(batch, first))
         return batch.results
 
+    def tell(self, message: Outgoing) -> None:
+        """Publish a message that may be lost; nobody waits for its confirm. Never raises."""
+        if self._channel is None or self._is_blocked:
+            return
+        try:
+            self._channel.basic_publish(
+                message.exchange, message.routing_key, message.body, message.properties, mandatory=False
+            )
+        except (AMQPError, ValueError, AttributeError):
+            return
+        # The broker counts and confirms it like the others.
+        self._published += 1
+
     def stop(self) -> None:
         """Let nobody wait any more for a connection that will not come."""
         self._ready.set()

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from worker.adapters.customgpt import CustomGpt
+from worker.adapters.customgpt import CustomGpt, CustomGptConfig
+from worker.adapters.customgpt_admin import CustomGptAdmin, IndexingState
 from worker.bootstrap import api_config
 from worker.cli.doctor_checks.finding import Finding, Say
 from worker.core import errors
@@ -38,18 +39,18 @@ _TROUBLES = {
 
 
 def check_api(settings: Settings, say: Say) -> None:
-    """Make two plain GETs: the project and the plan's usage. They cost nothing."""
+    """Make plain GETs: the project, what it has read while it is not active, the plan's usage; all free."""
     asyncio.run(_check(settings, say))
 
 
 async def _check(settings: Settings, say: Say) -> None:
     config = replace(api_config(settings), request_timeout_s=REQUEST_S)
     async with CustomGpt(config, key=settings.key_source(), log=_no_log) as assistant:
-        if await _project(assistant, settings, say):
+        if await _project(assistant, config, settings, say):
             await _usage(assistant, say)
 
 
-async def _project(assistant: CustomGpt, settings: Settings, say: Say) -> bool:
+async def _project(assistant: CustomGpt, config: CustomGptConfig, settings: Settings, say: Say) -> bool:
     number = settings.customgpt_project_id or 0
     try:
         project = await assistant.project(number)
@@ -60,13 +61,30 @@ async def _project(assistant: CustomGpt, settings: Settings, say: Say) -> bool:
     say(Finding("api", "ok", f"{settings.customgpt_api_url} takes the key ({how})"))
     if project.is_chat_active:
         say(Finding("api", "ok", f"project {number} is there and its chat is active"))
-    elif project.is_chat_active is None:
-        text = f"project {number} is there, but its chat is not active yet"
-        say(Finding("api", "warning", text, "wait until it has read its sources"))
+        return True
+    indexing = await _indexing(config, settings, number)
+    if project.is_chat_active is None or (indexing is not None and not indexing.is_done):
+        text = f"project {number} is still indexing{_how_far(indexing)}: its chat is not active yet"
+        say(Finding("api", "warning", text, "wait until that is done: answers are empty until then"))
     else:
         text = f"project {number} is there, but its chat is not active"
         say(Finding("api", "wrong", text, "switch it on at app.customgpt.ai, or every answer stays empty"))
     return True
+
+
+async def _indexing(config: CustomGptConfig, settings: Settings, number: int) -> IndexingState | None:
+    """Return how far the agent has come with its sources; None when the API does not tell."""
+    try:
+        async with CustomGptAdmin(config, key=settings.key_source(), on_pause=_no_pause) as api:
+            return await api.indexing(number)
+    except errors.AssistantError:
+        return None
+
+
+def _how_far(indexing: IndexingState | None) -> str:
+    if indexing is None or indexing.pages_found is None:
+        return ""
+    return f" ({indexing.pages_indexed or 0:,} of {indexing.pages_found:,} documents)"
 
 
 async def _usage(assistant: CustomGpt, say: Say) -> None:
@@ -115,6 +133,11 @@ def _unreachable(error: errors.AssistantError, url: str) -> Finding:
     if trouble == "ECONNREFUSED" and is_loopback(address.hostname or ""):
         advice = f"if it is to be the sandbox, start it: askrelay sandbox --port {address.port or 80}"
     return Finding("api", "wrong", f"{url} cannot be reached: {said}", advice)
+
+
+def _no_pause(seconds: float) -> None:
+    """Wait for no pause that the API asks for: how far the indexing is, is only a detail."""
+    raise errors.Throttled(pause_s=seconds)
 
 
 def _no_log(_event: str, /, **_fields: Any) -> None:

@@ -53,7 +53,7 @@ def _postgresql(url: str, wall: Callable[[], float]) -> list[tuple[str, float]]:
     try:
         with database.transaction() as transaction:
             before = wall()
-            theirs = transaction.run(sa.text("select extract(epoch from clock_timestamp())")).scalar_one()
+            theirs = transaction.scalar(sa.text("select extract(epoch from clock_timestamp())"))
             return [("PostgreSQL's", (before + wall()) / 2 - float(theirs))]
     except LedgerUnavailable:
         return []

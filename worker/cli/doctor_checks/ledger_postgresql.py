@@ -7,8 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.database import Database, Transaction
+from worker.adapters.ledger.database import Database
 from worker.adapters.ledger.tables import metadata
+from worker.adapters.ledger.transaction import Transaction
 from worker.cli.doctor_checks.finding import Finding, Say
 from worker.cli.doctor_checks.ledger import revision_finding
 from worker.cli.errors import explain
@@ -52,7 +53,7 @@ def look_at_postgresql(url: str, say: Say) -> None:
             say(Finding("ledger", "ok", f"PostgreSQL {number} at {where}, database {facts['database']}"))
             revision = None
             if facts["has_tables"]:
-                revision = transaction.run(sa.text("select version_num from alembic_version")).scalar()
+                revision = transaction.scalar(sa.text("select version_num from alembic_version"))
             say(revision_finding(revision, is_sqlite=False))
             for finding in (*_writing(facts), *_rights(transaction, bool(facts["has_tables"]))):
                 say(finding)

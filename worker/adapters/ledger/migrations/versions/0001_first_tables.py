@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), nullable=True),
         sa.Column("due_at", sa.Double(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("quiet_since", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("number"),
         sa.UniqueConstraint("key"),
     )
@@ -72,6 +73,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("lease_until > 0"),
         sqlite_where=sa.text("lease_until > 0"),
     )
+    op.create_index(
+        "conversations_quiet",
+        "conversations",
+        ["quiet_since"],
+        unique=False,
+        postgresql_where=sa.text("quiet_since IS NOT NULL"),
+        sqlite_where=sa.text("quiet_since IS NOT NULL"),
+    )
     op.create_table(
         "erased",
         sa.Column("event_hash", sa.Text(), nullable=False),
@@ -87,6 +96,13 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("probe", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("buckets", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("even_at", sa.Double(), server_default="0", nullable=False),
+        sa.Column("posts_since_read", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("posts_wait_until", sa.Double(), server_default="0", nullable=False),
+        sa.Column("reads_wait_until", sa.Double(), server_default="0", nullable=False),
+        sa.Column("healer", sa.Text(), nullable=True),
+        sa.Column("healer_until", sa.Double(), server_default="0", nullable=False),
+        sa.Column("fresh_until", sa.Double(), server_default="0", nullable=False),
         sa.Column("is_altering", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
     )
@@ -125,6 +141,7 @@ def upgrade() -> None:
         sa.Column("first_baseline_message_id", sa.BigInteger(), nullable=True),
         sa.Column("looks", sa.Integer(), server_default="0", nullable=False),
         sa.Column("has_ended", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("is_accepted", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("session_id", sa.Text(), nullable=True),
         sa.Column("message_id", sa.BigInteger(), nullable=True),
         sa.Column("outcome", sa.Text(), nullable=True),
@@ -148,7 +165,7 @@ def upgrade() -> None:
     op.create_index(
         "questions_message",
         "questions",
-        ["session_id", "message_id"],
+        ["message_id", "session_id"],
         unique=True,
         postgresql_where=sa.text("message_id is not null"),
         sqlite_where=sa.text("message_id is not null"),
@@ -223,6 +240,53 @@ def upgrade() -> None:
         postgresql_where=sa.text("state <> 'published'"),
         sqlite_where=sa.text("state <> 'published'"),
     )
+    op.create_table(
+        "mirrors",
+        sa.Column(
+            "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("conversation", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("session_id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("unsure_version", sa.Integer(), nullable=True),
+        sa.Column("due_at", sa.Double(), nullable=True),
+        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("is_partial", sa.Boolean(), nullable=False),
+        sa.Column("answered_at", sa.Double(), nullable=False),
+        sa.Column("mirrored_at", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("conversation", "session_id"),
+    )
+    op.create_index(
+        "mirrors_due",
+        "mirrors",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "mirrors_failed",
+        "mirrors",
+        ["number"],
+        unique=False,
+        postgresql_where=sa.text("code IS NOT NULL"),
+        sqlite_where=sa.text("code IS NOT NULL"),
+    )
+    op.create_index("mirrors_answered", "mirrors", ["answered_at"], unique=False)
+    op.create_table(
+        "mirror_answers",
+        sa.Column(
+            "question",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("mirror", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("question"),
+    )
+    op.create_index("mirror_answers_mirror", "mirror_answers", ["mirror", "question"], unique=False)
     op.create_table(
         "commit_marks",
         sa.Column("marker", sa.Text(), nullable=False),

@@ -1,0 +1,95 @@
+"""Drives a ledger as a worker does, without broker and API: what is left is the ledger and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from dataclasses import dataclass, field
+
+from tests.bench_growth.fill import contact_of
+from tests.contract.ledger_cases import PROJECT, asked
+from worker.adapters.ledger import SqlLedger
+from worker.core.model import AcceptedQuestion, Answered, Claim, OutboxReply, RemoteMessage, Reply
+
+#: Turns in flight, and events in one batch of intake.
+IN_FLIGHT = 64
+BATCH = 64
+#: One new contact in four questions, as in `make bench`.
+NEW_EACH = 4
+
+_BODY = b'{"data":{"answer":"' + b"An answer. " * 80 + b'"}}'
+
+
+@dataclass
+class Driver:
+    """One process's worth of work on a ledger; ``contacts`` were filled in, the others are new."""
+
+    ledger: SqlLedger
+    contacts: int
+    #: Names this driver's events and contacts, so that two on one ledger do not meet.
+    name: str
+    seed: int = 1
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _messages: itertools.count[int] = field(default_factory=lambda: itertools.count(time.time_ns() // 1000))
+    _newcomers: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._chance = random.Random(self.seed)
+
+    def questions(self, count: int) -> list[AcceptedQuestion]:
+        """Return the next events: each fourth of a new contact, the others of known ones."""
+        return [self._question(next(self._numbers)) for _ in range(count)]
+
+    async def work(self, count: int) -> None:
+        """Accept, claim, post, finish and publish so many questions, with IN_FLIGHT turns at a time."""
+        done, accepted = 0, 0
+        under_way: set[asyncio.Task[OutboxReply | None]] = set()
+        while done < count:
+            if accepted < count and accepted - done < IN_FLIGHT:
+                batch = min(BATCH, count - accepted)
+                await self.ledger.accept(self.questions(batch))
+                accepted += batch
+            room = min(IN_FLIGHT, count - done) - len(under_way)
+            if room > 0:
+                claims = await self.ledger.claim(room)
+                under_way |= {asyncio.create_task(self.turn(claim)) for claim in claims.turns}
+            ended, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            replies = [reply for task in ended if (reply := task.result()) is not None]
+            while replies:
+                replies = await self.ledger.mark_published([reply.number for reply in replies])
+            done += len(ended)
+
+    async def turn(self, claim: Claim) -> OutboxReply | None:
+        """Do what a turn does to the ledger when the API answers at once."""
+        conversation, question = claim.conversation, claim.question
+        session_id = conversation.session_id
+        if session_id is None:
+            session_id = f"{conversation.number:032x}"
+            await self.ledger.set_project(claim.lease, PROJECT)
+            await self.ledger.begin_create(claim.lease)
+            await self.ledger.save_session(
+                claim.lease, session_id=session_id, conversation_id=conversation.number, highest_message_id=0
+            )
+        await self.ledger.begin_post(claim.lease, question.number, session_id=session_id)
+        message = RemoteMessage(next(self._messages), question.text, "An answer.", conversation.external_id)
+        reply = Reply(question.reply_id, "answered", _BODY, question.event_id)
+        verdict = Answered(message, session_id, "posted", None)
+        return await self.ledger.finish(claim.lease, question.number, verdict, reply)
+
+    def _question(self, number: int) -> AcceptedQuestion:
+        if number % NEW_EACH == 0:
+            contact_id = f"{self.name}-{number}"
+            self._newcomers.append(contact_id)
+        elif self.contacts:
+            contact_id = contact_of(self._chance.randint(1, self.contacts))
+        else:
+            contact_id = self._newcomers[-1]
+        return asked(
+            f"{self.name}-{number}",
+            contact_id,
+            reply_id=f"00000000-0000-5000-8000-{number:012x}",
+            text=f"What are your support hours in week {number}, and whom may I call on a Sunday?",
+            metadata={"ticket": f"T-{number}"},
+        )
