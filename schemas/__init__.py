@@ -3,7 +3,7 @@
 Reading is tolerant of what is more than needed and strict about what is read; writing gives exactly what the
 models say. Nothing in here knows the worker, so a CRM may use it too::
 
-    decode_event(RawEvent(body=..., message_id=...))   bytes off the broker -> a question, or EventRefused
+    decode_event(RawEvent(body=..., message_id=...))   bytes -> a question or a rating, or EventRefused
     answered_event(...), failed_event(...)             -> the bytes of a reply
     reply_id(source, event_id)                         the id that the reply will have
     check_event(RawEvent(body=...))                    what is wrong with an event, field by field
@@ -14,7 +14,7 @@ from __future__ import annotations
 from schemas.asked import AskedData, AskedEvent
 from schemas.asyncapi import CONTRACT_VERSION, asyncapi_document
 from schemas.check import CheckedEvent, check_event, meaning_of
-from schemas.decode import AskedQuestion, OwnReply, decode_event
+from schemas.decode import AskedQuestion, OwnReply, RatedAnswer, decode_event
 from schemas.documents import json_schema
 from schemas.envelope import RawEvent
 from schemas.event_names import (
@@ -26,10 +26,12 @@ from schemas.event_names import (
     MAX_ID_BYTES,
     PROGRESS,
     PROVIDER,
+    RATED,
     REPLY_SOURCE,
     SPEC_VERSION,
     STRUCTURED_JSON,
 )
+from schemas.rated import RatedData, RatedEvent, Rating
 from schemas.refusal import EventRefused, FieldProblem, RefusalReason
 from schemas.replies import (
     AnsweredFields,
@@ -65,6 +67,7 @@ __all__ = [
     "MAX_ID_BYTES",
     "PROGRESS",
     "PROVIDER",
+    "RATED",
     "REPLY_NAMESPACE",
     "REPLY_SOURCE",
     "SPEC_VERSION",
@@ -88,6 +91,10 @@ __all__ = [
     "ProgressData",
     "ProgressEvent",
     "ProgressFields",
+    "RatedAnswer",
+    "RatedData",
+    "RatedEvent",
+    "Rating",
     "RawEvent",
     "RefusalReason",
     "ReplyFields",

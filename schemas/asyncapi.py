@@ -18,6 +18,7 @@ from schemas.bus_names import (
     PROGRESS_KEY,
     QUESTION_QUEUE,
     QUESTION_QUEUE_ARGUMENTS,
+    RATED_KEY,
     REJECTED_QUEUE,
     REJECTED_QUEUE_ARGUMENTS,
 )
@@ -81,7 +82,9 @@ def _channels() -> dict[str, Any]:
             "askedStructured",
             "askedBinary",
             "askedBare",
+            "ratedStructured",
         ),
+        "rated": _key(RATED_KEY, "Where a CRM publishes what contacts think of answers.", "ratedStructured"),
         "answered": _key(ANSWERED_KEY, "Where answers are published. Bind a queue of yours.", "answered"),
         "failed": _key(FAILED_KEY, "Where failures are published. Bind a queue of yours.", "failed"),
         "progress": _key(
@@ -133,6 +136,7 @@ def _operations() -> dict[str, Any]:
             "question",
             taking,
         ),
+        "receiveRating": _operation("receive", "rated", "A contact rated an answer.", "question", {}),
         "sendAnswer": _operation("send", "answered", "The question was answered.", "reply", sending),
         "sendFailure": _operation(
             "send", "failed", "The question ended without an answer.", "reply", sending

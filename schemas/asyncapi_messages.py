@@ -6,13 +6,19 @@ from typing import Any, Final, get_args
 
 from schemas.bus_names import DETAIL_HEADER, HEADER_PREFIXES, HEADERS_HEADER, REASON_HEADER
 from schemas.documents import json_schema
-from schemas.event_names import ANSWERED, ASKED, FAILED, PROGRESS, REPLY_SOURCE, STRUCTURED_JSON
-from schemas.examples import ANSWERED_EXAMPLE, ASKED_EXAMPLE, FAILED_EXAMPLE, PROGRESS_EXAMPLE
+from schemas.event_names import ANSWERED, ASKED, FAILED, PROGRESS, RATED, REPLY_SOURCE, STRUCTURED_JSON
+from schemas.examples import (
+    ANSWERED_EXAMPLE,
+    ASKED_EXAMPLE,
+    FAILED_EXAMPLE,
+    PROGRESS_EXAMPLE,
+    RATED_EXAMPLE,
+)
 from schemas.refusal import RefusalReason
 from schemas.trace_context import MAX_TRACESTATE_CHARS, TRACEPARENT_PATTERN
 
 #: Reasons in the rejected queue: what cannot be read, and what says something else under a known id.
-_REJECTIONS: Final = (*get_args(RefusalReason), "id_conflict")
+_REJECTIONS: Final = (*get_args(RefusalReason), "id_conflict", "unmatched_rating")
 
 _TRACE: Final[dict[str, Any]] = {
     "traceparent": {"type": "string", "pattern": TRACEPARENT_PATTERN, "description": "W3C trace context."},
@@ -67,6 +73,15 @@ def messages() -> dict[str, Any]:
         "progress": _reply(
             PROGRESS, "ProgressEvent", PROGRESS_EXAMPLE, "An answer is being written.", delivery_mode=1
         ),
+        "ratedStructured": {
+            "title": RATED,
+            "summary": "A rating of an answer, as one CloudEvent in JSON. The other two forms do as well.",
+            "contentType": STRUCTURED_JSON,
+            "headers": {"type": "object", "properties": _TRACE},
+            "payload": {"$ref": f"{_COMPONENTS}RatedEvent"},
+            "correlationId": {"location": "$message.payload#/data/question_id"},
+            "examples": [{"name": "rating", "headers": {}, "payload": RATED_EXAMPLE}],
+        },
         "rejected": _rejected(),
     }
 

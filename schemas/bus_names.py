@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.event_names import ANSWERED, ASKED, FAILED, PROGRESS
+from schemas.event_names import ANSWERED, ASKED, FAILED, PROGRESS, RATED
 
 #: A durable topic exchange, for questions and replies alike.
 EVENTS_EXCHANGE: Final = "crm.events"
@@ -16,6 +16,7 @@ ASKED_KEY: Final = ASKED
 ANSWERED_KEY: Final = ANSWERED
 FAILED_KEY: Final = FAILED
 PROGRESS_KEY: Final = PROGRESS
+RATED_KEY: Final = RATED
 
 QUESTION_QUEUE: Final = "askrelay.questions"
 REJECTED_QUEUE: Final = "askrelay.rejected"

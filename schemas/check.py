@@ -14,8 +14,10 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from schemas.asked import AskedData, AskedEvent
-from schemas.decode import AskedQuestion, OwnReply, decode_event
+from schemas.decode import AskedQuestion, OwnReply, RatedAnswer, decode_event
 from schemas.envelope import RawEvent, open_envelope
+from schemas.event_names import RATED
+from schemas.rated import RatedData, RatedEvent
 from schemas.refusal import EventRefused, FieldProblem, RefusalReason
 from schemas.reply_ids import reply_id
 from schemas.timestamps import epoch_of
@@ -59,7 +61,8 @@ class CheckedEvent:
     problems: tuple[FieldProblem, ...]
     #: Taken, and worth a look.
     notes: tuple[FieldProblem, ...]
-    #: How the event is told from others, and the id of its first reply; None when it was refused.
+    #: How the event is told from others, and the id of its first reply; None when it was refused. A rating
+    #: gets no reply.
     source: str | None = None
     event_id: str | None = None
     reply_id: str | None = None
@@ -74,6 +77,9 @@ def check_event(raw: RawEvent, *, default_source: str = "crm") -> CheckedEvent:
     if isinstance(event, OwnReply):
         problem = FieldProblem("type", "is that of one of askrelay's own replies, which are not questions")
         return CheckedEvent("unsupported_event", (problem,), ())
+    if isinstance(event, RatedAnswer):
+        notes = tuple(_notes(raw, default_source))
+        return CheckedEvent(None, (), notes, source=event.source, event_id=event.event_id)
     return CheckedEvent(
         None,
         (),
@@ -86,9 +92,14 @@ def check_event(raw: RawEvent, *, default_source: str = "crm") -> CheckedEvent:
 
 def meaning_of(field: str) -> str | None:
     """Return the sentence that says what a field is; None for a field that there is not."""
-    model: type[BaseModel] = AskedData if field.startswith("data.") else AskedEvent
-    found = model.model_fields.get(field.removeprefix("data."))
-    return found.description if found else None
+    models: tuple[type[BaseModel], ...] = (AskedEvent, RatedEvent)
+    if field.startswith("data."):
+        models = (AskedData, RatedData)
+    for model in models:
+        found = model.model_fields.get(field.removeprefix("data."))
+        if found is not None:
+            return found.description
+    return None
 
 
 def _notes(raw: RawEvent, default_source: str) -> Iterator[FieldProblem]:
@@ -102,9 +113,13 @@ def _notes(raw: RawEvent, default_source: str) -> Iterator[FieldProblem]:
         problem = "is missing, so the whole body was taken for the data of an event that is no CloudEvent"
         yield FieldProblem("specversion", problem)
         return
-    yield from _unread(fields.keys() - _UNUSED_ATTRIBUTES, AskedEvent, "")
+    event: type[BaseModel] = AskedEvent
+    inner: type[BaseModel] = AskedData
+    if fields.get("type") == RATED:
+        event, inner = RatedEvent, RatedData
+    yield from _unread(fields.keys() - _UNUSED_ATTRIBUTES, event, "")
     if isinstance(data, dict):
-        yield from _unread(data.keys(), AskedData, "data.")
+        yield from _unread(data.keys(), inner, "data.")
     yield from _broken_trace(fields)
 
 

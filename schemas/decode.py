@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
 from schemas.asked import AskedEvent
 from schemas.envelope import Envelope, RawEvent, open_envelope
-from schemas.event_names import ANSWERED, FAILED, MAX_EVENT_BYTES, PROGRESS, REPLY_SOURCE
+from schemas.event_names import ANSWERED, FAILED, MAX_EVENT_BYTES, PROGRESS, RATED, REPLY_SOURCE
+from schemas.rated import RatedEvent, Rating
 from schemas.refusal import EventRefused, FieldProblem, RefusalReason
 from schemas.timestamps import epoch_of
 from schemas.trace_context import trace_of
 from schemas.values import OWN_PROBLEM
+
+_Event = TypeVar("_Event", AskedEvent, RatedEvent)
 
 #: What ``content_encoding`` may say: nothing, or what JSON is in anyway. All else is some compression.
 _PLAIN_ENCODINGS = frozenset({"", "identity", "none", "utf-8", "utf8"})
@@ -51,6 +54,17 @@ class AskedQuestion:
 
 
 @dataclass(frozen=True, slots=True)
+class RatedAnswer:
+    """A rating that may be accepted; whether there is such an answer is the worker's to say."""
+
+    source: str
+    event_id: str
+    question_source: str
+    question_id: str
+    rating: Rating
+
+
+@dataclass(frozen=True, slots=True)
 class OwnReply:
     """One of our own replies, brought back by a binding: to be acked and counted."""
 
@@ -58,7 +72,7 @@ class OwnReply:
     type: str
 
 
-def decode_event(raw: RawEvent, *, default_source: str = "crm") -> AskedQuestion | OwnReply:
+def decode_event(raw: RawEvent, *, default_source: str = "crm") -> AskedQuestion | RatedAnswer | OwnReply:
     """Decode and check one message; ``default_source`` is that of bare JSON without an ``app_id``.
 
     Raises EventRefused, and nothing else, for what cannot be taken.
@@ -73,7 +87,9 @@ def decode_event(raw: RawEvent, *, default_source: str = "crm") -> AskedQuestion
     if _is_own_reply(envelope.fields.get("source"), kind := envelope.fields.get("type")):
         event_id = envelope.fields.get("id")
         return OwnReply(event_id=event_id if isinstance(event_id, str) else None, type=str(kind))
-    return _asked_question(_checked(envelope), raw)
+    if kind == RATED:
+        return _rated_answer(_checked(envelope, RatedEvent))
+    return _asked_question(_checked(envelope, AskedEvent), raw)
 
 
 def _is_own_reply(source: object, kind: object) -> bool:
@@ -88,9 +104,9 @@ def _check_encoding(encoding: object) -> None:
         raise EventRefused("malformed_event", "content_encoding says that the body is encoded; send it plain")
 
 
-def _checked(envelope: Envelope) -> AskedEvent:
+def _checked(envelope: Envelope, model: type[_Event]) -> _Event:
     try:
-        return AskedEvent.model_validate(envelope.fields)
+        return model.model_validate(envelope.fields)
     except ValidationError as error:
         refused = _refusal(error, envelope)
     # Raised out here, because an exception keeps the one it was raised in, and that one holds the event.
@@ -99,6 +115,7 @@ def _checked(envelope: Envelope) -> AskedEvent:
 
 def _refusal(error: ValidationError, envelope: Envelope) -> EventRefused:
     """Name every field that is wrong, and give the gravest reason."""
+    in_data: RefusalReason = "invalid_rating" if envelope.fields.get("type") == RATED else "invalid_question"
     reasons: set[RefusalReason] = set()
     details, problems = [], []
     for found in error.errors(include_url=False, include_input=False, include_context=False):
@@ -106,7 +123,7 @@ def _refusal(error: ValidationError, envelope: Envelope) -> EventRefused:
         if kind == "literal_error" and place[0] != "data":
             reasons.add("unsupported_event")
         else:
-            reasons.add("invalid_question" if place[0] == "data" else "malformed_event")
+            reasons.add(in_data if place[0] == "data" else "malformed_event")
         name = str(place[-1])
         name = envelope.names.get(name, name) if len(place) == 1 else name
         problem = found["msg"] if kind == OWN_PROBLEM else _PROBLEMS.get(kind, "is not valid")
@@ -115,7 +132,17 @@ def _refusal(error: ValidationError, envelope: Envelope) -> EventRefused:
     for reason in ("unsupported_event", "malformed_event"):
         if reason in reasons:
             return EventRefused(reason, "; ".join(details), problems)
-    return EventRefused("invalid_question", "; ".join(details), problems)
+    return EventRefused(in_data, "; ".join(details), problems)
+
+
+def _rated_answer(event: RatedEvent) -> RatedAnswer:
+    return RatedAnswer(
+        source=event.source,
+        event_id=event.id,
+        question_source=event.data.question_source or event.source,
+        question_id=event.data.question_id,
+        rating=event.data.rating,
+    )
 
 
 def _asked_question(event: AskedEvent, raw: RawEvent) -> AskedQuestion:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from schemas.bus_names import HEADER_PREFIXES
-from schemas.event_names import ASKED, SPEC_VERSION, STRUCTURED_JSON
+from schemas.event_names import ASKED, RATED, SPEC_VERSION, STRUCTURED_JSON
 from schemas.refusal import EventRefused
 from schemas.strict_json import parse_object
 from schemas.timestamps import timestamp_of
@@ -119,7 +119,7 @@ def _bare(raw: RawEvent, body: dict[str, Any], default_source: str) -> Envelope:
     return Envelope(
         {
             "specversion": SPEC_VERSION,
-            "type": kind if kind.startswith("contact.question.") else ASKED,
+            "type": kind if kind.startswith("contact.question.") or kind == RATED else ASKED,
             "id": raw.message_id or None,
             "source": raw.app_id or default_source,
             "data": body,

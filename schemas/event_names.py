@@ -11,6 +11,7 @@ ASKED: Final = "contact.question.asked"
 ANSWERED: Final = "contact.question.answered"
 FAILED: Final = "contact.question.failed"
 PROGRESS: Final = "contact.question.progress"
+RATED: Final = "contact.answer.rated"
 
 #: The ``source`` of every reply; also its AMQP ``app_id``.
 REPLY_SOURCE: Final = "askrelay"

@@ -23,6 +23,15 @@ ASKED_EXAMPLE: Final[dict[str, Any]] = {
     },
 }
 
+RATED_EXAMPLE: Final[dict[str, Any]] = {
+    "specversion": "1.0",
+    "id": "rating-1",
+    "source": "crm/acme",
+    "type": "contact.answer.rated",
+    "time": "2026-11-20T20:05:00Z",
+    "data": {"question_id": "evt-1", "question_source": "crm/acme", "rating": "liked"},
+}
+
 _ENVELOPE: Final[dict[str, Any]] = {
     "specversion": "1.0",
     "id": "aaba07ea-8f3f-53be-8fd7-fc5a62848d51",

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-RefusalReason = Literal["malformed_event", "unsupported_event", "invalid_question", "event_too_large"]
+RefusalReason = Literal[
+    "malformed_event", "unsupported_event", "invalid_question", "event_too_large", "invalid_rating"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def with_tables(page: str) -> str:
 
 
 def _table(schema: dict[str, Any]) -> str:
-    third = "Required" if schema["title"] == "AskedEvent" else "Always there"
+    third = "Required" if schema["title"] in {"AskedEvent", "RatedEvent"} else "Always there"
     rows = [("Field", "Value", third, "Meaning"), ("---",) * 4, *_rows(schema, schema)]
     return "".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |\n" for row in rows)
 

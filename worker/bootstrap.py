@@ -52,6 +52,7 @@ from worker.core.world import Rules, World
 from worker.runtime.intake import Intake, IntakeRules
 from worker.runtime.mirroring import Mirroring
 from worker.runtime.process import Process
+from worker.runtime.ratings import Ratings
 from worker.runtime.relay import Relay
 from worker.runtime.sweeper import Sweeper
 from worker.runtime.turns import Turns
@@ -210,6 +211,7 @@ def make_process(
         tracer or NoTracer(),
         tell=bus.tell if settings.progress else None,
     )
+    ratings = Ratings(ledger, assistant, clock, randomness, log)
     intake = Intake(
         bus=bus,
         ledger=ledger,
@@ -220,14 +222,15 @@ def make_process(
         log=log,
         rules=IntakeRules(settings.default_source, settings.answer_within_s, settings.allowed_event_options),
         on_repeat=relay.look,
-        on_accepted=turns.look,
+        on_arrival=turns.look,
+        on_rated=ratings.look,
         meters=meters,
     )
     sweeper = Sweeper(ledger, Healer(ledger, assistant, log, points), bell, clock, randomness, log)
     mirroring = None
     if mirror is not None:
         mirroring = Mirroring(ledger, mirror, clock, randomness, log, meters)
-    return Process(bus, bell, intake, turns, relay, sweeper, clock, log, settings.grace_s, mirroring)
+    return Process(bus, bell, intake, turns, relay, sweeper, clock, log, settings.grace_s, mirroring, ratings)
 
 
 def rules_of(
@@ -323,6 +326,7 @@ def bus_config(settings: Settings, *, name: str) -> BusConfig:
         answered_key=settings.answered_key,
         failed_key=settings.failed_key,
         progress_key=settings.progress_key,
+        rated_key=settings.rated_key,
         declare=settings.declare,
         connection_name=f"askrelay {name}",
     )

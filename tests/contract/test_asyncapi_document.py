@@ -136,6 +136,7 @@ def test_names_are_the_defaults_of_the_settings() -> None:
         "questions": config.question_queue,
         "answered": config.answered_key,
         "failed": config.failed_key,
+        "progress": config.progress_key,
         "rejected": config.rejected_queue,
     }
     exchanges = [
@@ -146,7 +147,7 @@ def test_names_are_the_defaults_of_the_settings() -> None:
     assert {(each["name"], each["type"], each["durable"]) for each in exchanges} == {
         (config.events_exchange, "topic", True)
     }
-    assert len(exchanges) == 3
+    assert len(exchanges) == 4
 
 
 def test_queues_have_the_arguments_the_worker_declares() -> None:

@@ -73,6 +73,13 @@ def test_example_shows_defaults_as_they_are() -> None:
         "RABBITMQ_CA_FILE",
         "HTTPS_PROXY",
         "NO_PROXY",
+        "ASKRELAY_LANG",
+        "ASKRELAY_CUSTOM_PERSONA",
+        "ASKRELAY_CHATBOT_MODEL",
+        "ASKRELAY_RESPONSE_SOURCE",
+        "ASKRELAY_CUSTOM_CONTEXT",
+        "ASKRELAY_EVENT_OPTIONS",
+        "INKEEP_API_KEY",
         "ASKRELAY_LOG_KEY",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     }

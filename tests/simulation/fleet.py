@@ -124,7 +124,7 @@ class Fleet:
             log=process.log,
             rules=IntakeRules("crm", None),
             on_repeat=relay.look,
-            on_accepted=turns.look,
+            on_arrival=turns.look,
         )
         healer = Healer(ledger, world.assistant, process.log)
         sweeper = Sweeper(ledger, healer, bell, process, self._here.chance, process.log)

@@ -54,7 +54,7 @@ def test_every_call_of_the_port_is_sorted() -> None:
         "rename_conversation",
         "delete_conversation",
     }
-    assert len(READS) == 5
+    assert len(READS) == 6
 
 
 @pytest.mark.parametrize("call", CALLS, ids=named)
@@ -162,4 +162,11 @@ def test_detail_holds_nothing_that_came_by_the_wire() -> None:
 
 
 def test_exchange_has_no_room_for_a_url() -> None:
-    assert {field.name for field in fields(Exchange)} == {"was_sent", "status", "headers", "body", "trouble"}
+    assert {field.name for field in fields(Exchange)} == {
+        "was_sent",
+        "status",
+        "headers",
+        "body",
+        "trouble",
+        "is_stream",
+    }

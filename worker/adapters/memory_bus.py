@@ -69,8 +69,11 @@ class MemoryQueue:
 class MemoryBroker:
     """Exchange and queues. Buses that share one are a fleet."""
 
-    def __init__(self, *, asked_key: str = "contact.question.asked") -> None:
+    def __init__(
+        self, *, asked_key: str = "contact.question.asked", rated_key: str = "contact.answer.rated"
+    ) -> None:
         self.asked_key = asked_key
+        self.rated_key = rated_key
         self.rejected = MemoryQueue()
         self._bindings: list[tuple[str, MemoryQueue]] = []
         self._questions: deque[_Waiting] = deque()
@@ -91,7 +94,7 @@ class MemoryBroker:
         }
         for queue in takers.values():
             queue.put(message)
-        is_question = matches(self.asked_key, message.routing_key)
+        is_question = any(matches(key, message.routing_key) for key in (self.asked_key, self.rated_key))
         if is_question:
             self._questions.append(_Waiting(next(self._numbers), message))
             self._wake()

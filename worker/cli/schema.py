@@ -53,6 +53,15 @@ def asked() -> None:
 
 
 @schema.command()
+def rated() -> None:
+    """Print what to publish when a contact says whether an answer was of use.
+
+    Example: askrelay schema rated > rated.schema.json
+    """
+    print_json(json_schema()["rated"])
+
+
+@schema.command()
 def answered() -> None:
     """Print what comes back when a question was answered.
 

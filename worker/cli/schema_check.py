@@ -112,7 +112,9 @@ def _pair(each: FieldProblem) -> dict[str, str | None]:
 
 
 def _as_text(checked: CheckedEvent) -> str:
-    if checked.reason is None:
+    if checked.reason is None and checked.reply_id is None:
+        lines = ["OK: a worker would take this rating, if the question has an answer."]
+    elif checked.reason is None:
         lines = ["OK: a worker would take this question.", f"  its reply will have the id {checked.reply_id}"]
     else:
         lines = [f"REJECTED: a worker would put this event aside as {checked.reason}."]

@@ -6,7 +6,9 @@ AskrelayError
 │   ├── UnsupportedEvent    unsupported_event
 │   ├── InvalidQuestion     invalid_question
 │   ├── IdConflict          id_conflict
-│   └── EventTooLarge       event_too_large
+│   ├── EventTooLarge       event_too_large
+│   ├── InvalidRating       invalid_rating
+│   └── RatingUnmatched     unmatched_rating
 ├── AssistantError          what a call to the API came to
 │   ├── Unreachable         unreachable            nothing was posted: retry
 │   ├── Throttled           throttled              the gate closes for the pause it carries
@@ -89,6 +91,18 @@ class EventTooLarge(EventError):
     """The body is larger than 64 KiB."""
 
     code = "event_too_large"
+
+
+class InvalidRating(EventError):
+    """A rating names no question, or says something else than liked, disliked or neutral."""
+
+    code = "invalid_rating"
+
+
+class RatingUnmatched(EventError):
+    """A rating is of a question that is not known, or that ended without an answer that can be rated."""
+
+    code = "unmatched_rating"
 
 
 class AssistantError(AskrelayError):

@@ -112,6 +112,8 @@ class Admission:
     kept: int = 0
     #: Requests that turns under way have yet to make.
     owed: int = 0
+    #: Neither limit is near: all may go, whosever turns they are and whatever they cost.
+    is_ample: bool = False
 
 
 def refreshed(gate: Gate, now: float) -> Gate:
@@ -151,6 +153,21 @@ def admit_turns(gate: Gate, now: float, pace: Pace, *, wanted: int, under_way: U
         kept=_kept(gate, now, pace),
         owed=under_way.owed,
     )
+
+
+def admit_amply(
+    gate: Gate, now: float, pace: Pace, *, wanted: int, at_most_under_way: UnderWay
+) -> Admission | None:
+    """Say that all may start, or None when that takes an exact count of what is under way."""
+    admission = admit_turns(gate, now, pace, wanted=wanted, under_way=at_most_under_way)
+    requests = min(admission.requests, admission.requests_soon)
+    is_ample = (
+        admission.count == wanted
+        and admission.probes is None
+        and not admission.is_reads_only
+        and requests >= NEW_CONTACT_REQUESTS * wanted + admission.kept
+    )
+    return replace(admission, is_ample=True) if is_ample else None
 
 
 def cost_of(pace: Pace, *, is_new_contact: bool) -> int:

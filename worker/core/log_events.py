@@ -236,6 +236,18 @@ _EVENTS = (
         ("project_id", "session_id"),
     ),
     LogEvent(
+        "rating.sent",
+        "info",
+        "The API has what a contact thinks of an answer.",
+        (*_QUESTION, "message_id"),
+    ),
+    LogEvent(
+        "rating.refused",
+        "warning",
+        "A rating will never be sent: the API does not take it, or its question ended without an answer.",
+        (*_QUESTION, "message_id", "error_code"),
+    ),
+    LogEvent(
         "mirror.lost",
         "warning",
         "The mirror does not take conversations now; they wait, and answering goes on.",

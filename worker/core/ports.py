@@ -27,6 +27,7 @@ from worker.core.model import (
     SecondLook,
     Verdict,
 )
+from worker.core.rating import AcceptedRating, RatingResult, Reaction
 
 #: What a read is for: a question on its way to its answer, finding out what became of something, or healing,
 #: which is done beside the turns.
@@ -124,6 +125,12 @@ class Assistant(Protocol):
         """Delete a conversation and its messages; one that is gone already is no error."""
         ...
 
+    async def rate_answer(
+        self, project_id: int, session_id: str, message_id: int, reaction: Reaction
+    ) -> None:
+        """Set what a contact thinks of an answer, again as often as one likes; ConversationGone for a 404."""
+        ...
+
     async def check_project(self, project_id: int) -> None:
         """Make a plain GET of the project: CredentialsRejected, ProjectNotFound, or nothing."""
         ...
@@ -145,6 +152,10 @@ class Ledger(Protocol):
 
     async def accept(self, questions: Sequence[AcceptedQuestion]) -> list[Acceptance]:
         """Write each question once, in this order; a repeat of a finished one makes its reply due again."""
+        ...
+
+    async def accept_ratings(self, ratings: Sequence[AcceptedRating]) -> list[RatingResult]:
+        """Write each rating once, in this order; the last of an answer is the one that stays."""
         ...
 
     async def claim(self, limit: int) -> Claims:

@@ -7,8 +7,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from schemas import AskedQuestion, EventRefused, OwnReply, RawEvent, decode_event, epoch_of, reply_id
-from worker.core.errors import IdConflict, InvalidQuestion, LedgerUnavailable, MalformedEvent
+from schemas import (
+    AskedQuestion,
+    EventRefused,
+    OwnReply,
+    RatedAnswer,
+    RawEvent,
+    decode_event,
+    epoch_of,
+    reply_id,
+)
+from worker.core.errors import (
+    IdConflict,
+    InvalidQuestion,
+    LedgerUnavailable,
+    MalformedEvent,
+    RatingUnmatched,
+)
 from worker.core.meters import Meters, NoMeters
 from worker.core.model import Acceptance, AcceptedQuestion, MessageOptions
 from worker.core.ports import (
@@ -23,6 +38,7 @@ from worker.core.ports import (
     RecoveryPoint,
     RecoveryPoints,
 )
+from worker.core.rating import AcceptedRating, RatingResult
 from worker.runtime.vitals import Pulse
 
 #: Deliveries in one transaction.
@@ -55,6 +71,7 @@ class _Sorted:
     settled: list[Delivery] = field(default_factory=list)
     questions: list[tuple[Delivery, AcceptedQuestion]] = field(default_factory=list)
     refused: list[tuple[Delivery, str, str]] = field(default_factory=list)
+    ratings: list[tuple[Delivery, AcceptedRating]] = field(default_factory=list)
     own_replies: int = 0
 
 
@@ -72,8 +89,11 @@ class Intake:
     rules: IntakeRules
     #: Tells the relay that a stored reply is due again.
     on_repeat: Callable[[], None]
-    #: Tells the turns of this process that somebody waits: the way through the broker is for the others.
-    on_accepted: Callable[[], None] = lambda: None
+    #: Tells the turns of this process, as a batch goes to the ledger, that somebody is about to wait. What they
+    #: claim then goes to the ledger behind the batch, most often in its very transaction.
+    on_arrival: Callable[[], None] = lambda: None
+    #: Tells the ratings of this process that one came.
+    on_rated: Callable[[], None] = lambda: None
     meters: Meters = field(default_factory=NoMeters)
     is_stopping: bool = False
     #: A batch is being written or settled.
@@ -101,7 +121,9 @@ class Intake:
         self.points.reached(RecoveryPoint.BATCH_RECEIVED)
         batch = self._sort(deliveries)
         accepted = await self._accept([question for _, question in batch.questions])
-        if accepted is None:
+        # After the questions: a batch may hold both.
+        rated = None if accepted is None else await self._accept_ratings(batch)
+        if accepted is None or rated is None:
             await self.bus.reset_intake()
             return
         self.points.reached(RecoveryPoint.BATCH_ACCEPTED)
@@ -125,6 +147,7 @@ class Intake:
                         reason=acceptance.result,
                         redelivered=delivery.is_redelivered,
                     )
+        self._sort_ratings(batch, rated)
         has_failed = await self._reject(batch)
         if batch.refused:
             self.points.reached(RecoveryPoint.EVENTS_REJECTED)
@@ -132,6 +155,8 @@ class Intake:
         self.points.reached(RecoveryPoint.BATCH_ACKED)
         self._count(batch, accepted)
         self._announce(accepted)
+        if "new" in rated:
+            self.on_rated()
         if has_failed:
             # What could not be put aside stays unacked; a new channel brings it again.
             await self.clock.sleep(REJECT_PAUSE_S)
@@ -156,6 +181,8 @@ class Intake:
                     batch.refused.append((delivery, InvalidQuestion.code, detail))
                 case AskedQuestion():
                     batch.questions.append((delivery, self._accepted(event, delivery)))
+                case RatedAnswer():
+                    batch.ratings.append((delivery, _accepted_rating(event)))
         return batch
 
     def _accepted(self, event: AskedQuestion, delivery: Delivery) -> AcceptedQuestion:
@@ -189,6 +216,7 @@ class Intake:
         begun = self.clock.boottime()
         pause_s, longest = LEDGER_PAUSES_S
         while True:
+            self.on_arrival()
             try:
                 # A ledger that finds out what became of a commit answers nobody meanwhile.
                 async with asyncio.timeout(begun + LEDGER_AWAY_S - self.clock.boottime()):
@@ -208,6 +236,39 @@ class Intake:
                     duration_s=round(self.clock.boottime() - begun, 4),
                 )
                 return accepted
+
+    async def _accept_ratings(self, batch: _Sorted) -> list[RatingResult] | None:
+        """Write the batch's ratings; None when the ledger is away, and the batch has to come again."""
+        if not batch.ratings:
+            return []
+        try:
+            async with asyncio.timeout(LEDGER_AWAY_S):
+                return await self.ledger.accept_ratings([rating for _, rating in batch.ratings])
+        except (LedgerUnavailable, TimeoutError):
+            await self.clock.sleep(REJECT_PAUSE_S)
+            return None
+
+    def _sort_ratings(self, batch: _Sorted, results: Sequence[RatingResult]) -> None:
+        for (delivery, rating), result in zip(batch.ratings, results, strict=True):
+            match result:
+                case "new":
+                    batch.settled.append(delivery)
+                    self.meters.events_taken("rated", 1)
+                case "repeat":
+                    batch.settled.append(delivery)
+                    self.log(
+                        "event.repeated",
+                        question_id=rating.question_id,
+                        event_source=rating.source,
+                        reason=result,
+                        redelivered=delivery.is_redelivered,
+                    )
+                case "conflict":
+                    detail = "another rating under the same source and id"
+                    batch.refused.append((delivery, IdConflict.code, detail))
+                case "unmatched":
+                    detail = "no answer that can be rated has this question_source and question_id"
+                    batch.refused.append((delivery, RatingUnmatched.code, detail))
 
     async def _reject(self, batch: _Sorted) -> bool:
         """Put aside what was refused and settle what the broker confirmed; tell whether any failed."""
@@ -248,10 +309,19 @@ class Intake:
     def _announce(self, accepted: Sequence[Acceptance]) -> None:
         results = {acceptance.result for acceptance in accepted}
         if results & {"new", "repeat_unfinished"}:
-            self.on_accepted()
             self.bell.ring()
         if "repeat_finished" in results:
             self.on_repeat()
+
+
+def _accepted_rating(event: RatedAnswer) -> AcceptedRating:
+    return AcceptedRating(
+        source=event.source,
+        event_id=event.event_id,
+        question_source=event.question_source,
+        question_id=event.question_id,
+        rating=event.rating,
+    )
 
 
 def _raw(delivery: Delivery) -> RawEvent:

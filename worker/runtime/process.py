@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from worker.core.ports import Bell, Bus, Clock, Log
 from worker.runtime.intake import Intake
 from worker.runtime.mirroring import Mirroring
+from worker.runtime.ratings import Ratings
 from worker.runtime.relay import Relay
 from worker.runtime.sweeper import Sweeper
 from worker.runtime.turns import Turns
@@ -35,6 +36,8 @@ class Process:
     grace_s: float
     #: None where nothing is mirrored.
     mirroring: Mirroring | None = None
+    #: None where nobody rates, as in the simulator.
+    ratings: Ratings | None = None
     vitals: Vitals = field(init=False)
     _loops: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -54,6 +57,8 @@ class Process:
         }
         if self.mirroring is not None:
             loops["mirror"] = self.mirroring.run
+        if self.ratings is not None:
+            loops["ratings"] = self.ratings.run
         for name, loop in loops.items():
             self._loops[name] = asyncio.create_task(self._guard(name, loop), name=name)
         try:
@@ -77,7 +82,7 @@ class Process:
         begun = self.clock.boottime()
         self.vitals.end()
         self.intake.is_stopping = True
-        await self._cancel("sweeper", "mirror")
+        await self._cancel("sweeper", "mirror", "ratings")
         await self._end_intake()
         await self.bell.stop()
         grace_s = max(0.0, self.grace_s - CLOSING_S - (self.clock.boottime() - begun))

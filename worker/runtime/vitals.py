@@ -57,6 +57,8 @@ class Vitals:
             "leases": LEDGER_S + rules.lease_s,
             "relay": RELAY_S,
             "mirror": MIRROR_S,
+            # Each rating is a request within its deadline.
+            "ratings": LEDGER_S + rules.request_timeout_s,
             # Healing deletes extra conversations, each within a request's deadline.
             "sweeper": SWEEPER_S + 2 * rules.request_timeout_s,
         }

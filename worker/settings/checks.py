@@ -71,7 +71,10 @@ def _names(settings: Settings) -> Iterator[Contradiction]:
     asked = {"asked_key": {settings.asked_key}}
     failed, progress = {"failed_key": {settings.failed_key}}, {"progress_key": {settings.progress_key}}
     # A failed reply may share the answers' key, as its type tells them apart; the questions' key is a loop.
-    for group in (queues, keys, asked | failed, asked | progress):
+    # Ratings may come by the questions' key, as their type tells them apart too; a reply's key is a loop.
+    rated, answered = {"rated_key": {settings.rated_key}}, {"answered_key": {settings.answered_key}}
+    loops = (asked | failed, asked | progress, answered | rated, failed | rated, progress | rated)
+    for group in (queues, keys, *loops):
         fields = list(group)
         for index, first in enumerate(fields):
             for second in fields[index + 1 :]:

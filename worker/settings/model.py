@@ -207,6 +207,9 @@ class Settings(BaseSettings):
         "ASKRELAY_PROGRESS_KEY",
         about="The routing key of answers that are being written.",
     )
+    rated_key: RoutingKey = setting(
+        "contact.answer.rated", "ASKRELAY_RATED_KEY", about="The routing key of ratings of answers."
+    )
     declare: bool = setting(
         True,
         "ASKRELAY_DECLARE",

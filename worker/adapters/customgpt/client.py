@@ -27,6 +27,7 @@ from worker.core.model import (
     RemoteMessage,
 )
 from worker.core.ports import Admit, Log
+from worker.core.rating import Reaction
 from worker.core.traces import NoTracer, Tracer
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -175,6 +176,15 @@ class CustomGpt:
             await self._requests.write(sorting.DELETE_CONVERSATION, url, parsing.check_deletion)
         except ConversationGone:
             return
+
+    async def rate_answer(
+        self, project_id: int, session_id: str, message_id: int, reaction: Reaction
+    ) -> None:
+        """Set the reaction to an answer; ConversationGone when there is no such message."""
+        url = f"{self._session_url(project_id, session_id)}/messages/{message_id}/feedback"
+        await self._requests.write(
+            sorting.RATE_ANSWER, url, parsing.check_reaction, content={"reaction": reaction}
+        )
 
     async def check_project(self, project_id: int) -> None:
         """Make a plain GET of the project: CredentialsRejected, ProjectNotFound, or nothing."""

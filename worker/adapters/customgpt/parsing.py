@@ -215,3 +215,9 @@ def check_deletion(data: Any) -> None:
     """Read that a deletion was done."""
     if not isinstance(data, dict) or data.get("deleted", True) is not True:
         raise UnreadableError("not deleted")
+
+
+def check_reaction(data: Any) -> None:
+    """Read that a reaction was noted: the API gives the message back."""
+    if not isinstance(data, dict) or whole_number(data.get("id")) is None:
+        raise UnreadableError("no message")

@@ -91,6 +91,14 @@ POST_QUESTION = Call(
 RENAME_CONVERSATION = Call(
     "rename_conversation", "PUT", is_write=True, not_found=ConversationGone, path=_CONVERSATION
 )
+RATE_ANSWER = Call(
+    "rate_answer",
+    "PUT",
+    is_write=True,
+    not_found=ConversationGone,
+    success=frozenset({200, 201}),
+    path=f"{_MESSAGES}/{{message_id}}/feedback",
+)
 DELETE_CONVERSATION = Call(
     "delete_conversation", "DELETE", is_write=True, not_found=ConversationGone, path=_CONVERSATION
 )

@@ -22,6 +22,8 @@ from worker.core.errors import LedgerError, LedgerUnavailable
 
 #: Operations in one transaction: enough to share a commit, few enough that one culprit is found quickly.
 BATCH_OPERATIONS = 512
+#: s. An operation that nobody hurries for waits so long for a transaction to go along with.
+PATIENCE_S = 0.02
 #: Tries of one operation that meets deadlocks or locks held for too long, before its caller hears of it.
 LOCK_TRIES = 3
 #: s. Pause before asking again what became of a commit while the database is away.
@@ -62,11 +64,13 @@ class GroupCommit:
         database: Database,
         handlers: Mapping[type, Handler],
         *,
+        patient: frozenset[type] = frozenset(),
         on_state: Callable[[bool, str], None] = lambda _is_up, _why: None,
         on_batch: Callable[[int, float], None] = lambda _size, _seconds: None,
     ) -> None:
         """Handlers run in the order of the mapping, which fixes the order of locks.
 
+        Operations of ``patient`` kinds start no transaction at once; they go along with the next one.
         ``on_state`` hears on the loop that the database went away (False, and why) or came back (True).
         ``on_batch`` hears in the ledger thread the size and duration of each transaction.
         """
@@ -74,7 +78,9 @@ class GroupCommit:
         self._handlers = handlers
         self._on_state = on_state
         self._on_batch = on_batch
+        self._patient_kinds = patient
         self._waiting: deque[_Waiting] = deque()
+        self._patient: deque[_Waiting] = deque()
         self._wake = threading.Condition()
         #: The thread found nothing to do and sleeps, or is about to look once more.
         self._is_idle = False
@@ -104,7 +110,8 @@ class GroupCommit:
         future: asyncio.Future[Any] = loop.create_future()
         if self._is_stopping:
             raise LedgerUnavailable
-        self._waiting.append(_Waiting(operation, future))
+        queue = self._patient if type(operation) in self._patient_kinds else self._waiting
+        queue.append(_Waiting(operation, future))
         # Under load the thread is busy, and neither its lock nor a wake-up is needed.
         if self._is_idle:
             with self._wake:
@@ -113,19 +120,26 @@ class GroupCommit:
 
     def _run(self) -> None:
         while True:
-            with self._wake:
-                # Before looking: whoever adds an operation after the look sees it, and wakes this thread.
-                self._is_idle = True
-                while not self._waiting and not self._is_stopping:
-                    self._wake.wait()
-                self._is_idle = False
-            if not self._waiting:
+            self._await_work()
+            batch = [*_taken(self._waiting), *_taken(self._patient)]
+            if not batch:
                 break
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_OPERATIONS))]
             batch = [waiting for waiting in batch if not waiting.future.cancelled()]
             if batch:
                 self._deliver(batch, self._commit([waiting.operation for waiting in batch]))
         self._database.close()
+
+    def _await_work(self) -> None:
+        """Return when there is something to do, or when this is the end and nothing is left."""
+        with self._wake:
+            # Before looking: whoever adds an operation after the look sees it, and wakes this thread.
+            self._is_idle = True
+            while not self._waiting and not self._is_stopping:
+                if not self._patient:
+                    self._wake.wait()
+                elif not self._wake.wait(PATIENCE_S):
+                    break
+            self._is_idle = False
 
     def _commit(self, operations: Sequence[Operation]) -> list[Result]:
         """Return a result or an exception for each operation."""
@@ -206,6 +220,10 @@ class GroupCommit:
     def _call_soon(self, callback: Callable[[], None]) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback)
+
+
+def _taken(queue: deque[_Waiting]) -> list[_Waiting]:
+    return [queue.popleft() for _ in range(min(len(queue), BATCH_OPERATIONS))]
 
 
 def _is_lock_trouble(error: Exception) -> bool:

@@ -118,7 +118,7 @@ class DueTurns:
     def _due(self, transaction: Transaction, admission: Admission, ahead: int = 0) -> list[Row]:
         """Lock what is due, as many as may go and some ahead; what is to be read back first, in its share."""
         now, count = transaction.now, admission.count
-        if not self.gate.pace.is_limited:
+        if not self.gate.pace.is_limited or admission.is_ample:
             due = transaction.rows(self.statements.lock_due, now=now, limit=count + ahead)
             if len(due) < count or not admission.reads:
                 return due

@@ -13,11 +13,13 @@ from worker.adapters.ledger.tables import IS_LEASED
 from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import GateClosed
 from worker.core.gate import (
+    NEW_CONTACT_REQUESTS,
     WAITING_S,
     Admission,
     Gate,
     Share,
     UnderWay,
+    admit_amply,
     admit_healer,
     admit_request,
     admit_turns,
@@ -122,6 +124,11 @@ class GateRow:
             " as abandoned"
             f" from conversations c where {IS_LEASED} and lease_until > :now and owner not like :healers"
         )
+        # At most so many are under way: counted in two indexes, however many there are.
+        self._count_at_most = sa.text(
+            f"select (select count(*) from conversations where {IS_LEASED}) as turns,"
+            " (select count(*) from questions where state = 'posting') as posting"
+        )
         self._is_any_due = sa.text(
             "select 1 from conversations where due_at <= :now and lease_until <= :now and not is_blocked"
             " limit 1"
@@ -132,6 +139,10 @@ class GateRow:
         gate = self._read_for_claim(transaction)
         under_way = UnderWay()
         if self.pace.is_limited:
+            at_most = self._at_most_under_way(transaction)
+            ample = admit_amply(gate, transaction.now, self.pace, wanted=wanted, at_most_under_way=at_most)
+            if ample is not None:
+                return gate, ample
             under_way = self._under_way(transaction)
         admission = admit_turns(gate, transaction.now, self.pace, wanted=wanted, under_way=under_way)
         lapses_at = transaction.now + WAITING_S / 2
@@ -212,6 +223,11 @@ class GateRow:
             if not admission.count:
                 return gate, admission
         return admit_request(gate, now, self.pace, conversation=request.conversation, share=request.share)
+
+    def _at_most_under_way(self, transaction: Transaction) -> UnderWay:
+        (row,) = transaction.rows(self._count_at_most)
+        turns, posting = int(row["turns"]), int(row["posting"])
+        return UnderWay(turns, abandoned=posting, owed=NEW_CONTACT_REQUESTS * turns)
 
     def _under_way(self, transaction: Transaction) -> UnderWay:
         (row,) = transaction.rows(

@@ -33,6 +33,13 @@ from worker.adapters.ledger.outbox import (
     OutboxStatements,
     TakeReplies,
 )
+from worker.adapters.ledger.ratings import (
+    AcceptRatings,
+    EndRating,
+    Ratings,
+    RatingStatements,
+    TakeRatings,
+)
 from worker.adapters.ledger.retention import Retention, RetentionStatements, Sweep
 from worker.adapters.ledger.rows import Dialect
 from worker.adapters.ledger.second_looks import (
@@ -80,6 +87,10 @@ from worker.core.model import (
 )
 from worker.core.pace import Pace
 from worker.core.ports import ReadShare, Swept
+from worker.core.rating import AcceptedRating, DueRating, RatingEnd, RatingResult
+
+#: Nobody waits for the record of a confirm, but for the next reply of the same conversation.
+PATIENT = frozenset({MarkPublished})
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +186,7 @@ def make_handlers(
         config.dedup_days * DAY_S,
     )
     sessions = Sessions(SessionStatements(dialect), leases)
+    ratings = Ratings(RatingStatements(dialect), config.lease_s + config.request_timeout_s)
     return {
         LockFirst: leases.lock_first,
         # Before all that touch the gate's row: it may wait for another process's intake.
@@ -204,6 +216,10 @@ def make_handlers(
         RecordSecondLook: second_looks.record,
         PutOffSecondLook: second_looks.put_off,
         RecordLatePost: second_looks.record_late,
+        # After Accept: a batch may hold a question and its rating.
+        AcceptRatings: ratings.accept,
+        TakeRatings: ratings.take,
+        EndRating: ratings.end,
         TakeCopies: mirrors.take,
         EndCopy: mirrors.end,
         TakeHealing: leases.take_healing,
@@ -221,7 +237,7 @@ def open_ledger(
     """Return the ledger at the config's URL; ``on_gate_change`` and ``on_batch`` run in its thread."""
     database = Database(config.url, marks_commits=True)
     handlers = make_handlers(config, database.dialect, on_gate_change=on_gate_change)
-    return SqlLedger(GroupCommit(database, handlers, on_state=on_state, on_batch=on_batch))
+    return SqlLedger(GroupCommit(database, handlers, patient=PATIENT, on_state=on_state, on_batch=on_batch))
 
 
 class SqlLedger:
@@ -381,6 +397,22 @@ class SqlLedger:
     async def record_late_post(self, question: int) -> None:
         """See the port."""
         await self._run(RecordLatePost(question))
+
+    async def accept_ratings(self, ratings: Sequence[AcceptedRating]) -> list[RatingResult]:
+        """See core/rating.RatingLedger."""
+        results: list[RatingResult] = await self._run(AcceptRatings(ratings))
+        return results
+
+    async def take_ratings(self, limit: int) -> list[DueRating]:
+        """See core/rating.RatingLedger."""
+        taken: list[DueRating] = await self._run(TakeRatings(limit))
+        return taken
+
+    async def end_rating(
+        self, rating: DueRating, end: RatingEnd, *, code: str | None = None, again_in_s: float = 0.0
+    ) -> None:
+        """See core/rating.RatingLedger."""
+        await self._run(EndRating(rating.question, rating.version, end, code, again_in_s))
 
     async def take_copies(self, limit: int) -> tuple[list[ConversationCopy], float | None]:
         """See core/mirroring.MirrorLedger."""

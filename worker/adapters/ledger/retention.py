@@ -66,6 +66,13 @@ class RetentionStatements:
         self.erase_answers = sa.text(
             f"delete from mirror_answers where question in (select r.number from {numbers})"
         )
+        self.erase_ratings = sa.text(
+            f"delete from ratings where question in (select r.number from {numbers})"
+        )
+        self.forget_ratings = sa.text(
+            "delete from rating_events where event_hash in (select event_hash from rating_events"
+            f" where received_at < :before order by received_at limit :limit{skip_locked})"
+        )
         self.erase_questions = sa.text(
             f"delete from questions where number in (select r.number from {numbers})"
         )
@@ -127,6 +134,7 @@ class Retention:
         self.limit.forget(transaction)
         transaction.run(self.statements.forget, before=now - self.dedup_s, limit=FORGOTTEN)
         if is_first and not self._after:
+            transaction.run(self.statements.forget_ratings, before=now - self.dedup_s, limit=FORGOTTEN)
             transaction.run(self.statements.forget_mirrors, before=now - self.dedup_s, limit=FORGOTTEN)
             # Nothing old is left, so nothing is kept of what a quiet conversation was asked.
             transaction.run(self.statements.forget_quiet, before=now - self.dedup_s, limit=FORGOTTEN)
@@ -139,6 +147,7 @@ class Retention:
             rows = as_rows(numbers)
             transaction.run(self.statements.remember, rows=rows)
             transaction.run(self.statements.note_quiet, rows=rows, now=transaction.now)
+            transaction.run(self.statements.erase_ratings, rows=rows)
             transaction.run(self.statements.note_partial, rows=rows)
             transaction.run(self.statements.erase_answers, rows=rows)
             transaction.run(self.statements.erase_replies, rows=rows)

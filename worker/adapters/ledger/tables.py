@@ -250,6 +250,34 @@ contact_days = sa.Table(
 )
 sa.Index("contact_days_day", contact_days.c.day)
 
+#: What contacts think of answers: one row for an answer, with the last rating of it.
+ratings = sa.Table(
+    "ratings",
+    metadata,
+    sa.Column("question", Number, primary_key=True, autoincrement=False),
+    # liked, disliked or neutral.
+    sa.Column("rating", sa.Text, nullable=False),
+    # Raised by every rating.
+    sa.Column("version", sa.Integer, nullable=False),
+    # When it is sent, or until when it is leased or put off; null once the API has it, or never will.
+    sa.Column("due_at", Time),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("code", sa.Text),
+)
+_is_to_be_sent = ratings.c.due_at.is_not(None)
+sa.Index("ratings_due", ratings.c.due_at, postgresql_where=_is_to_be_sent, sqlite_where=_is_to_be_sent)
+
+#: Enough of each rating to know the event again.
+rating_events = sa.Table(
+    "rating_events",
+    metadata,
+    sa.Column("event_hash", sa.Text, primary_key=True),
+    # Hash of (question, rating): tells a repeat from a conflict.
+    sa.Column("data_hash", sa.Text, nullable=False),
+    sa.Column("received_at", Time, nullable=False),
+)
+sa.Index("rating_events_received", rating_events.c.received_at)
+
 #: What is mirrored: one row per conversation and session; only while there is a mirror.
 mirrors = sa.Table(
     "mirrors",

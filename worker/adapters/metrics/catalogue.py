@@ -88,9 +88,9 @@ BUILD_INFO = _gauge(
 EVENTS = _counter(
     "askrelay_events_total",
     "Events that intake settled.",
-    *product(("new", "repeat_unfinished", "repeat_finished", "erased", "own_reply"), ("",)),
+    *product(("new", "repeat_unfinished", "repeat_finished", "erased", "own_reply", "rated"), ("",)),
     *product(("rejected",), _REJECTED),
-    result="new, repeat_unfinished, repeat_finished, erased, rejected, own_reply",
+    result="new, repeat_unfinished, repeat_finished, erased, rejected, own_reply, rated",
     error_code=f"{_CODE}: why it was rejected",
 )
 TURNS = _counter(
@@ -133,7 +133,7 @@ API_CALLS = _histogram(
     "Calls to the CustomGPT API, all pages of a listing together.",
     API_BUCKETS_S,
     call="find_conversations, create_conversation, post_question, get_message, list_messages,"
-    " delete_conversation, check_project",
+    " delete_conversation, rate_answer, check_project",
     result="ok, an error code, or cancelled",
 )
 API_REQUESTS = _histogram(
@@ -141,7 +141,7 @@ API_REQUESTS = _histogram(
     "HTTP requests to the CustomGPT API, connecting and the whole body included.",
     API_BUCKETS_S,
     call="find_conversations, create_conversation, post_question, get_message, list_messages,"
-    " delete_conversation, check_project, canned_texts",
+    " delete_conversation, rate_answer, check_project, canned_texts",
     status="of HTTP, 100 to 599; other for what is no status; none when no answer came",
 )
 REPLIES = _counter(

@@ -18,6 +18,7 @@ from worker.core.model import (
     RemoteMessage,
 )
 from worker.core.ports import Admit, Assistant, Bell
+from worker.core.rating import Reaction
 
 T = TypeVar("T")
 
@@ -96,6 +97,14 @@ class MeteredAssistant:
     async def delete_conversation(self, project_id: int, session_id: str) -> None:
         """See the port."""
         await self._timed("delete_conversation", self._assistant.delete_conversation(project_id, session_id))
+
+    async def rate_answer(
+        self, project_id: int, session_id: str, message_id: int, reaction: Reaction
+    ) -> None:
+        """See the port."""
+        await self._timed(
+            "rate_answer", self._assistant.rate_answer(project_id, session_id, message_id, reaction)
+        )
 
     async def check_project(self, project_id: int) -> None:
         """See the port."""

@@ -38,6 +38,7 @@ class BusConfig:
     answered_key: str = "contact.question.answered"
     failed_key: str = "contact.question.failed"
     progress_key: str = "contact.question.progress"
+    rated_key: str = "contact.answer.rated"
     #: Create what is missing; False only looks whether it is there.
     declare: bool = True
     #: The name operators see in the broker's list of connections.

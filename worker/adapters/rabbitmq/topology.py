@@ -64,12 +64,13 @@ async def ensure_question_queue(wire: Wire, config: BusConfig, log: Log) -> None
     if config.declare:
         channel = await wire.open_channel()
         try:
-            await channel.call(
-                channel.channel.queue_bind,
-                queue=name,
-                exchange=config.events_exchange,
-                routing_key=config.asked_key,
-            )
+            for key in (config.asked_key, config.rated_key):
+                await channel.call(
+                    channel.channel.queue_bind,
+                    queue=name,
+                    exchange=config.events_exchange,
+                    routing_key=key,
+                )
         except ChannelClosedByBroker as error:
             if error.reply_code != ACCESS_REFUSED:
                 raise

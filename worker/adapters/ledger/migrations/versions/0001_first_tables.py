@@ -241,6 +241,37 @@ def upgrade() -> None:
         sqlite_where=sa.text("state <> 'published'"),
     )
     op.create_table(
+        "ratings",
+        sa.Column(
+            "question",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=False,
+            nullable=False,
+        ),
+        sa.Column("rating", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("due_at", sa.Double(), nullable=True),
+        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("question"),
+    )
+    op.create_index(
+        "ratings_due",
+        "ratings",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_table(
+        "rating_events",
+        sa.Column("event_hash", sa.Text(), nullable=False),
+        sa.Column("data_hash", sa.Text(), nullable=False),
+        sa.Column("received_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("event_hash"),
+    )
+    op.create_index("rating_events_received", "rating_events", ["received_at"], unique=False)
+    op.create_table(
         "mirrors",
         sa.Column(
             "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
