@@ -90,6 +90,12 @@ class AskedData(BaseModel):
         "default.",
         examples=["en"],
     )
+    api: Literal["conversations", "chat_completions"] | None = Field(
+        default=None,
+        description="By which of the API's two ways to ask, where the worker's settings let events say it. "
+        "``chat_completions`` keeps no conversation.",
+        examples=["chat_completions"],
+    )
     options: AskedOptions = Field(
         default_factory=AskedOptions,
         description="How to answer this question, where the worker's settings allow it; an event with an "

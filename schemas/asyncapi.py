@@ -98,6 +98,7 @@ def _channels() -> dict[str, Any]:
             "Where events wait for a person that could not be taken in. Nothing expires here.",
             REJECTED_QUEUE_ARGUMENTS,
             "rejected",
+            "rejectedRating",
         ),
     }
 

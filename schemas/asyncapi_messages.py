@@ -18,7 +18,13 @@ from schemas.refusal import RefusalReason
 from schemas.trace_context import MAX_TRACESTATE_CHARS, TRACEPARENT_PATTERN
 
 #: Reasons in the rejected queue: what cannot be read, and what says something else under a known id.
-_REJECTIONS: Final = (*get_args(RefusalReason), "id_conflict", "unmatched_rating")
+_REJECTIONS: Final = (*(each for each in get_args(RefusalReason) if each != "invalid_rating"), "id_conflict")
+#: The same of ratings. Apart, because who reads rejected questions only need not know them.
+_RATING_REJECTIONS: Final = (
+    *(each for each in get_args(RefusalReason) if each != "invalid_question"),
+    "id_conflict",
+    "unmatched_rating",
+)
 
 _TRACE: Final[dict[str, Any]] = {
     "traceparent": {"type": "string", "pattern": TRACEPARENT_PATTERN, "description": "W3C trace context."},
@@ -82,7 +88,20 @@ def messages() -> dict[str, Any]:
             "correlationId": {"location": "$message.payload#/data/question_id"},
             "examples": [{"name": "rating", "headers": {}, "payload": RATED_EXAMPLE}],
         },
-        "rejected": _rejected(),
+        "rejected": _rejected(
+            "rejected event",
+            "An event that could not be taken in, with its original bytes, properties and headers.",
+            _REJECTIONS,
+            {REASON_HEADER: "invalid_question", DETAIL_HEADER: "contact_id is missing"},
+            {"question": "What are your support hours?"},
+        ),
+        "rejectedRating": _rejected(
+            "rejected rating",
+            "A rating that could not be taken in; only where ratings are published.",
+            _RATING_REJECTIONS,
+            {REASON_HEADER: "invalid_rating", DETAIL_HEADER: "question_id is missing"},
+            {"rating": "liked"},
+        ),
     }
 
 
@@ -137,15 +156,21 @@ def _reply(
     }
 
 
-def _rejected() -> dict[str, Any]:
+def _rejected(
+    title: str,
+    summary: str,
+    reasons: tuple[str, ...],
+    headers: dict[str, str],
+    payload: dict[str, str],
+) -> dict[str, Any]:
     return {
-        "title": "rejected event",
-        "summary": "An event that could not be taken in, with its original bytes, properties and headers.",
+        "title": title,
+        "summary": summary,
         "contentType": "application/octet-stream",
         "headers": {
             "type": "object",
             "properties": {
-                REASON_HEADER: {"type": "string", "enum": list(_REJECTIONS), "description": "Why."},
+                REASON_HEADER: {"type": "string", "enum": list(reasons), "description": "Why."},
                 DETAIL_HEADER: {
                     "type": "string",
                     "description": "One sentence that names the field; never what was in it.",
@@ -162,8 +187,8 @@ def _rejected() -> dict[str, Any]:
         "examples": [
             {
                 "name": "rejected",
-                "headers": {REASON_HEADER: "invalid_question", DETAIL_HEADER: "contact_id is missing"},
-                "payload": {"question": "What are your support hours?"},
+                "headers": headers,
+                "payload": payload,
             }
         ],
     }

@@ -51,6 +51,8 @@ class AskedQuestion:
     tracestate: str | None
     #: How to answer it: the options that are set, by name. Whether they are allowed is the worker's to say.
     options: dict[str, str] = field(default_factory=dict)
+    #: By which way to ask; None leaves it to the worker. Whether it is allowed is the worker's to say, too.
+    api: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ def _asked_question(event: AskedEvent, raw: RawEvent) -> AskedQuestion:
         question=data.question,
         lang=data.lang,
         options=data.options.given(),
+        api=data.api,
         metadata=data.metadata,
         asked_at=event.time,
         expires_at=None if event.expirytime is None else epoch_of(event.expirytime),

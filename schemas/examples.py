@@ -60,6 +60,7 @@ ANSWERED_EXAMPLE: Final[dict[str, Any]] = {
     "data": {
         **_IDENTITY,
         "project_id": 123,
+        "api": "conversations",
         "conversation_id": 42,
         "session_id": "f1b9aaf0-3f0c-4a6e-9d50-6a2d3bb0a1c7",
         "message_id": 1,
@@ -80,6 +81,7 @@ FAILED_EXAMPLE: Final[dict[str, Any]] = {
     "data": {
         **_IDENTITY,
         "project_id": 123,
+        "api": "conversations",
         "conversation_id": None,
         "session_id": None,
         "message_id": None,

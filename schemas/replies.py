@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypedDict, Unpack
+from typing import Any, NotRequired, Protocol, TypedDict, Unpack
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from schemas.event_names import ANSWERED, FAILED, PROGRESS, PROVIDER, REPLY_SOURCE, SPEC_VERSION
 from schemas.reply_ids import progress_id
-from schemas.reply_models import AnsweredEvent, FailedEvent, Fallback, Outcome, ProgressEvent
+from schemas.reply_models import AnsweredEvent, Api, FailedEvent, Fallback, Outcome, ProgressEvent
+
+#: By which way the agent is asked where nobody says another.
+_USUAL: Api = "conversations"
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -36,6 +39,7 @@ class ReplyFields(TypedDict):
     contact_id: str
     external_id: str
     thread_id: str | None
+    api: NotRequired[Api]
     conversation_id: int | None
     metadata: Any
     conversation_renewed: bool
@@ -97,6 +101,7 @@ def answered_event(**fields: Unpack[AnsweredFields]) -> bytes:
     Raises ValueError when a field does not fit AnsweredEvent, naming it and not its value.
     """
     data = {
+        "api": _USUAL,
         **fields,
         "citations": tuple(fields["citations"]),
         "provider_metadata": dict(fields["provider_metadata"]),
@@ -109,7 +114,7 @@ def failed_event(**fields: Unpack[FailedFields]) -> bytes:
 
     Raises ValueError when a field does not fit FailedEvent, naming it and not its value.
     """
-    return _written(_FAILED, FAILED, fields["failed_at"], {**fields})
+    return _written(_FAILED, FAILED, fields["failed_at"], {"api": _USUAL, **fields})
 
 
 def progress_event(**fields: Unpack[ProgressFields]) -> bytes:

@@ -10,6 +10,7 @@ from pydantic.config import JsonDict
 from schemas.trace_context import TRACEPARENT_PATTERN
 
 Outcome = Literal["posted", "recovered", "reposted_after_unknown"]
+Api = Literal["conversations", "chat_completions"]
 Fallback = Literal["no_answer", "agent_problem"]
 
 #: Strict types, because this is what we write. Unknown fields are ignored when somebody reads with these
@@ -54,14 +55,21 @@ class AnsweredData(_QuestionIdentity):
     """The answer, where it can be found again, and how it was obtained."""
 
     project_id: int = Field(description="The agent's number at the API.", examples=[123])
+    api: Api = Field(
+        description="By which way the agent was asked. ``chat_completions`` keeps no conversation: then "
+        "conversation_id is null, session_id is empty and message_id is 0.",
+    )
     conversation_id: int | None = Field(
-        description="The conversation's number at the API; null where the API never told.", examples=[42]
+        description="The conversation's number at the API; null where there is none or the API never told.",
+        examples=[42],
     )
     session_id: str = Field(
-        description="What the API calls the conversation by in its addresses.",
+        description="What the API calls the conversation by in its addresses; empty where there is none.",
         examples=["f1b9aaf0-3f0c-4a6e-9d50-6a2d3bb0a1c7"],
     )
-    message_id: int = Field(description="Number of the message that holds the answer.", examples=[1])
+    message_id: int = Field(
+        description="Number of the message that holds the answer; 0 where it has none.", examples=[1]
+    )
     answer: str = Field(
         description="The agent's text.", examples=["Our support hours are 9 to 5 on weekdays."]
     )
@@ -104,8 +112,11 @@ class FailedData(_QuestionIdentity):
         description="The agent's number at the API; null when the question failed before one was chosen.",
         examples=[123],
     )
+    api: Api = Field(
+        description="By which way the agent was to be asked. ``chat_completions`` keeps no conversation.",
+    )
     conversation_id: int | None = Field(
-        description="The conversation's number at the API; null when there is none yet.", examples=[42]
+        description="The conversation's number at the API; null when there is none.", examples=[42]
     )
     session_id: str | None = Field(
         description="What the API calls the conversation by; null when there is none yet.",

@@ -220,7 +220,12 @@ def make_process(
         randomness=randomness,
         points=points,
         log=log,
-        rules=IntakeRules(settings.default_source, settings.answer_within_s, settings.allowed_event_options),
+        rules=IntakeRules(
+            settings.default_source,
+            settings.answer_within_s,
+            settings.allowed_event_options,
+            settings.api,
+        ),
         on_repeat=relay.look,
         on_arrival=turns.look,
         on_rated=ratings.look,
@@ -248,6 +253,7 @@ def rules_of(
         is_after_restore=is_after_restore,
         user_timeout_s=user_timeout_s,
         lang=settings.lang,
+        api=settings.api,
         options=MessageOptions(
             custom_persona=settings.custom_persona,
             chatbot_model=settings.chatbot_model,

@@ -134,6 +134,7 @@ def test_names_are_the_defaults_of_the_settings() -> None:
     assert {name: each["address"] for name, each in channels.items()} == {
         "asked": config.asked_key,
         "questions": config.question_queue,
+        "rated": config.rated_key,
         "answered": config.answered_key,
         "failed": config.failed_key,
         "progress": config.progress_key,
@@ -147,7 +148,7 @@ def test_names_are_the_defaults_of_the_settings() -> None:
     assert {(each["name"], each["type"], each["durable"]) for each in exchanges} == {
         (config.events_exchange, "topic", True)
     }
-    assert len(exchanges) == 4
+    assert len(exchanges) == 5
 
 
 def test_queues_have_the_arguments_the_worker_declares() -> None:
@@ -182,6 +183,11 @@ def a_reply(kind: Any, example: dict[str, Any]) -> Reply:
 
 
 def test_rejections_have_the_reasons_the_document_says() -> None:
-    headers = asyncapi_document()["components"]["messages"]["rejected"]["headers"]
+    messages = asyncapi_document()["components"]["messages"]
+    of_questions, of_ratings = (
+        set(messages[name]["headers"]["properties"]["x-askrelay-reason"]["enum"])
+        for name in ("rejected", "rejectedRating")
+    )
     codes = {each.code for each in EventError.__subclasses__()}
-    assert set(headers["properties"]["x-askrelay-reason"]["enum"]) == codes
+    assert of_questions == codes - {"invalid_rating", "unmatched_rating"}
+    assert of_ratings == codes - {"invalid_question"}

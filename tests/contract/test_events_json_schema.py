@@ -25,10 +25,15 @@ from schemas import (
     reply_id,
 )
 from schemas.__main__ import OUT_OF_STEP, main
-from schemas.examples import ANSWERED_EXAMPLE, ASKED_EXAMPLE, FAILED_EXAMPLE
+from schemas.examples import ANSWERED_EXAMPLE, ASKED_EXAMPLE, FAILED_EXAMPLE, RATED_EXAMPLE
 from schemas.published import PAGE, published_files
 
-EXAMPLES = {"asked": ASKED_EXAMPLE, "answered": ANSWERED_EXAMPLE, "failed": FAILED_EXAMPLE}
+EXAMPLES = {
+    "asked": ASKED_EXAMPLE,
+    "rated": RATED_EXAMPLE,
+    "answered": ANSWERED_EXAMPLE,
+    "failed": FAILED_EXAMPLE,
+}
 
 
 def complaints(name: str, event: Any) -> list[str]:
@@ -105,7 +110,7 @@ def test_events_shown_on_the_page_are_the_examples() -> None:
         json.loads(each)
         for each in re.findall(r"^```json\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     ]
-    assert [each["type"].rpartition(".")[2] for each in shown] == ["asked", "answered"]
+    assert [each["type"].rpartition(".")[2] for each in shown] == ["asked", "answered", "rated"]
     for event in shown:
         example = EXAMPLES[event["type"].rpartition(".")[2]]
         assert event == {name: value for name, value in example.items() if name != "traceparent"}

@@ -12,6 +12,7 @@ from tests.contract.ledger_cases import (
     PROJECT,
     SESSION,
     answer,
+    answered,
     asked,
     claim_one,
     end,
@@ -23,7 +24,7 @@ from tests.contract.ledger_cases import (
 )
 from worker.adapters.ledger import SqlLedger
 from worker.core.errors import GateClosed, LeaseLost
-from worker.core.model import GateNews, Retry, Snooze
+from worker.core.model import NO_SESSION, GateNews, Retry, Snooze
 
 
 @pytest.fixture
@@ -216,3 +217,29 @@ async def test_an_acceptance_is_refused_without_the_lease_or_an_intent(
         with pytest.raises(LeaseLost):
             await ledger.record_accepted(claim.lease, claim.question.number)
         assert snapshot(ledger_url) == before
+
+
+async def test_a_question_without_a_conversation_needs_no_session(ledger: SqlLedger, ledger_url: str) -> None:
+    await ledger.accept([asked("a", api="chat_completions"), asked("b")])
+    claim = await claim_one(ledger)
+    assert (claim.question.api, claim.conversation.session_id) == ("chat_completions", None)
+    intent = await ledger.begin_post(claim.lease, claim.question.number, session_id=NO_SESSION)
+    await end(ledger, claim, Snooze("outcome_unknown", 0, keeps_intent=True))
+    claim = await claim_one(ledger)
+    assert claim.question.intent == intent
+    assert intent.session_id == NO_SESSION
+    # Asked again, and then answered: there is nothing that could be looked for once more.
+    await ledger.begin_post(claim.lease, claim.question.number, session_id=NO_SESSION)
+    await end(ledger, claim, answered(0, session_id=NO_SESSION))
+    let_pass(ledger_url, 3600)
+    assert await ledger.take_second_looks(10) == []
+    claim = await claim_one(ledger)
+    assert (claim.question.event_id, claim.question.api, claim.conversation.session_id) == ("b", None, None)
+
+
+async def test_answers_without_a_conversation_claim_no_message_of_each_other(ledger: SqlLedger) -> None:
+    for name in ("a", "b"):
+        await ledger.accept([asked(name, api="chat_completions")])
+        claim = await claim_one(ledger)
+        await ledger.begin_post(claim.lease, claim.question.number, session_id=NO_SESSION)
+        await end(ledger, claim, answered(0, session_id=NO_SESSION))

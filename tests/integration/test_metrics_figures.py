@@ -15,8 +15,8 @@ from tests.integration.test_status import filled, ledger_url, make_ledger
 from tests.unit.test_health_condition import FIGURES
 from worker.adapters.ledger import figures, upgrade
 from worker.adapters.ledger.figures import FigureReader, Figures, FreshFigures
-from worker.core.pace import Pace
 from worker.core.model import GateNews
+from worker.core.pace import Pace
 
 __all__ = ["ledger_url"]
 

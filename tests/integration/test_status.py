@@ -23,7 +23,6 @@ from worker.adapters.ledger.report import Reports
 from worker.cli import status
 from worker.cli.exit_codes import ExitCode
 from worker.core.errors import OutcomeUnknown, ReplyUnroutable
-from worker.core.pace import Pace
 from worker.core.model import (
     AcceptedQuestion,
     Answered,
@@ -34,6 +33,7 @@ from worker.core.model import (
     Reply,
     Snooze,
 )
+from worker.core.pace import Pace
 
 #: Nothing listens there.
 NO_BROKER = "amqp://guest:guest@127.0.0.1:1/"

@@ -90,6 +90,21 @@ class SimAssistant:
 
         return await self._read(listed)
 
+    async def complete(
+        self,
+        project_id: int,
+        *,
+        text: str,
+        external_id: str,
+        lang: str | None,
+        traceparent: str | None,
+        connect_within_s: float,
+        on_late: Callable[[], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> RemoteMessage:
+        """See the port."""
+        raise AssertionError("nobody asks without a conversation here")
+
     async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
         """See the port."""
 

@@ -131,6 +131,21 @@ class LimitedApi:
                 raise OutcomeUnknown("reset")
             return message
 
+    async def complete(
+        self,
+        project_id: int,
+        *,
+        text: str,
+        external_id: str,
+        lang: str | None,
+        traceparent: str | None,
+        connect_within_s: float,
+        on_late: Callable[[], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> RemoteMessage:
+        """See the port."""
+        raise AssertionError("nobody asks without a conversation here")
+
     async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
         """See the port."""
         async with self._served("get", session_id, READ_SHARE):

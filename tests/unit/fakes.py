@@ -201,6 +201,25 @@ class FakeAssistant(Scripted):
             *(project_id, session_id, text, external_id, lang, traceparent, connect_within_s),
         )
 
+    async def complete(
+        self,
+        project_id: int,
+        *,
+        text: str,
+        external_id: str,
+        lang: str | None,
+        traceparent: str | None,
+        connect_within_s: float,
+        on_late: Callable[[], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> RemoteMessage:
+        def answer(*_: Any) -> RemoteMessage:
+            return RemoteMessage(0, "", f"Answer to {text}", None)
+
+        self.on_progress = on_progress
+        arguments = (project_id, text, external_id, lang, traceparent, connect_within_s)
+        return await self.play("complete", answer, *arguments)
+
     async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
         def get(_: int, session_id: str, message_id: int) -> RemoteMessage:
             for message in self.messages[session_id]:

@@ -51,6 +51,7 @@ def test_every_call_of_the_port_is_sorted() -> None:
     assert {call.name for call in WRITES} == {
         "create_conversation",
         "post_question",
+        "complete",
         "rename_conversation",
         "delete_conversation",
     }

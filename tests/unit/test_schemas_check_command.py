@@ -147,4 +147,4 @@ def test_each_schema_is_printed_by_its_name(name: str, capsys: pytest.CaptureFix
 
 def test_schema_that_is_near_to_none_is_told_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(["schema", "zzz"]) == ExitCode.NOT_FOUND
-    assert "There are: asked, answered, failed, asyncapi, check." in capsys.readouterr().err
+    assert "There are: asked, rated, answered, failed, asyncapi, check." in capsys.readouterr().err

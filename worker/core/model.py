@@ -11,6 +11,10 @@ EXTERNAL_ID_CHARS = 128
 
 Outcome = Literal["posted", "recovered", "reposted_after_unknown"]
 ReplyKind = Literal["answered", "failed"]
+#: The API's two ways to ask: in a conversation, or OpenAI's, which keeps none.
+Api = Literal["conversations", "chat_completions"]
+#: Stands for the session where there is no conversation.
+NO_SESSION = ""
 
 
 def digest_of(*parts: str | None) -> str:
@@ -76,6 +80,8 @@ class AcceptedQuestion:
     tracestate: str | None
     is_redelivered: bool = False
     options: MessageOptions = NO_OPTIONS
+    #: None: as the settings say when it is asked.
+    api: Api | None = None
 
     @property
     def event_hash(self) -> str:
@@ -106,6 +112,7 @@ class Intent:
 
     #: Ledger time, seconds.
     at: float
+    #: NO_SESSION: it was asked without a conversation, and nothing can be read back.
     session_id: str
     #: The highest message id known in that session before the post; whatever it made has a higher one.
     baseline_message_id: int
@@ -167,6 +174,8 @@ class Question:
     #: How many leases in a row expired on it.
     expired_leases: int = 0
     options: MessageOptions = NO_OPTIONS
+    #: By which way its event wants to be asked; None leaves it to the settings.
+    api: Api | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from worker.core.errors import (
+    AnswerUnreadable,
     AskrelayError,
     AttemptsExhausted,
     ConversationGone,
@@ -53,6 +54,8 @@ async def verdict_on(turn: Turn, error: Exception) -> Verdict:
             return Halt(error.code, CREDITS_PROBE_S, keeps_intent=keeps_intent)
         case CredentialsRejected() | ProjectNotFound():
             return await _refused(turn, error, keeps_intent=keeps_intent)
+        case AnswerUnreadable() if not keeps_intent:
+            return Failed(error.code, error.detail, news=GateNews("answered"))
         case QuestionRejected() if not keeps_intent:
             # A refusal is an answer: the API is up.
             return Failed(error.code, error.detail, news=GateNews("answered"))

@@ -108,6 +108,24 @@ class Assistant(Protocol):
         """
         ...
 
+    async def complete(
+        self,
+        project_id: int,
+        *,
+        text: str,
+        external_id: str,
+        lang: str | None,
+        traceparent: str | None,
+        connect_within_s: float,
+        on_late: Callable[[], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> RemoteMessage:
+        """Ask without a conversation and wait for the answer; the message has the number 0.
+
+        Raises AnswerUnreadable for an answer that is empty: there is none to be read later.
+        """
+        ...
+
     async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
         """Return one message; ConversationGone where there is none of this id."""
         ...

@@ -14,6 +14,7 @@ from worker.core.errors import (
     QuestionRejected,
 )
 from worker.core.model import (
+    NO_SESSION,
     Answered,
     Failed,
     Halt,
@@ -183,7 +184,7 @@ def _with_number(message: RemoteMessage, listing: MessageListing) -> RemoteMessa
 
 async def _numbered(turn: Turn, message: RemoteMessage, session_id: str) -> RemoteMessage:
     """Fill in the conversation's number where the answer lacks it: from the ledger, else from a listing."""
-    if message.conversation_id is not None:
+    if message.conversation_id is not None or session_id == NO_SESSION:
         return message
     if turn.conversation.conversation_id is not None:
         return _numbered_as(message, turn.conversation.conversation_id)

@@ -40,6 +40,7 @@ def _answered(turn: Turn, verdict: Answered) -> bytes:
         external_id=conversation.external_id,
         thread_id=conversation.thread_id,
         project_id=turn.project_id,
+        api="conversations" if verdict.session_id else "chat_completions",
         conversation_id=message.conversation_id,
         session_id=verdict.session_id,
         message_id=message.message_id,
@@ -60,6 +61,8 @@ def _answered(turn: Turn, verdict: Answered) -> bytes:
 
 def _failed(turn: Turn, verdict: Failed) -> bytes:
     question, conversation = turn.question, turn.conversation
+    # The contact may have a conversation from other times; this question was not asked in it.
+    is_alone = turn.api == "chat_completions"
     return failed_event(
         reply_id=question.reply_id,
         question_id=question.event_id,
@@ -68,8 +71,9 @@ def _failed(turn: Turn, verdict: Failed) -> bytes:
         external_id=conversation.external_id,
         thread_id=conversation.thread_id,
         project_id=conversation.project_id,
-        conversation_id=conversation.conversation_id,
-        session_id=conversation.session_id,
+        api=turn.api,
+        conversation_id=None if is_alone else conversation.conversation_id,
+        session_id=None if is_alone else conversation.session_id,
         message_id=verdict.message_id,
         metadata=question.metadata,
         reason=verdict.code,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from worker.core.completions import ask_again, unknown_completion
 from worker.core.conversations import ensure_conversation, find_again
 from worker.core.errors import (
     AskrelayError,
@@ -12,7 +15,7 @@ from worker.core.errors import (
     Expired,
     OutcomeUnknown,
 )
-from worker.core.model import Failed, Outcome, RemoteMessage, Snooze, Verdict
+from worker.core.model import NO_SESSION, Failed, Outcome, RemoteMessage, Snooze, Verdict
 from worker.core.policy import verdict_on
 from worker.core.ports import RecoveryPoint
 from worker.core.reconcile import accept_answer, find_posted, read_back, read_whole
@@ -37,22 +40,26 @@ async def _answer(turn: Turn) -> Verdict:
     verdict = await _look_back(turn) or _give_up(turn)
     if verdict is not None:
         return verdict
+    if turn.api == "chat_completions":
+        return await _post(turn, NO_SESSION)
     await ensure_conversation(turn)
     try:
-        return await _post(turn)
+        return await _post(turn, turn.session_id)
     except ConversationGone:
         # Definite: nothing was posted. Once per turn, find out what is gone and post again.
         await find_again(turn)
     await ensure_conversation(turn)
-    return await _post(turn)
+    return await _post(turn, turn.session_id)
 
 
 async def _look_back(turn: Turn) -> Verdict | None:
     """Look before anything is sent; None when the question was certainly not posted."""
     question = turn.question
+    if question.intent is not None and question.intent.session_id == NO_SESSION:
+        return ask_again(turn)
     if question.intent is not None:
         return await read_back(turn, question.intent)
-    if turn.world.rules.is_after_restore:
+    if turn.world.rules.is_after_restore and turn.api == "conversations":
         # The tables are older than the API: what they call waiting may have been posted, also when a post of
         # it was refused before the backup.
         return await find_posted(turn)
@@ -71,10 +78,9 @@ def _give_up(turn: Turn) -> Verdict | None:
     return Failed(ContactLimit.code) if question.is_over_limit else None
 
 
-async def _post(turn: Turn) -> Verdict:
+async def _post(turn: Turn, session_id: str) -> Verdict:
     """Commit the intent, send within the grace, and sort what comes back."""
-    world, conversation = turn.world, turn.conversation
-    session_id = turn.session_id
+    world = turn.world
     begun_at, intent = await turn.begin_post(session_id)
     world.points.reached(RecoveryPoint.POST_INTENDED)
     left_s = world.rules.send_grace_s - (world.clock.boottime() - begun_at)
@@ -82,22 +88,10 @@ async def _post(turn: Turn) -> Verdict:
         # Nothing was sent. Sending now could overtake somebody who trusts the grace to be over.
         return Snooze("send_grace", after_s=0)
     try:
-        message: RemoteMessage = await turn.timed(
-            world.assistant.post_question(
-                turn.project_id,
-                session_id,
-                text=turn.question.text,
-                external_id=conversation.external_id,
-                lang=turn.question.lang or world.rules.lang,
-                traceparent=turn.question.traceparent,
-                connect_within_s=left_s,
-                on_late=turn.note_late,
-                on_accepted=turn.note_accepted,
-                on_progress=turn.on_progress,
-                options=turn.question.options.over(world.rules.options),
-            )
-        )
+        message: RemoteMessage = await turn.timed(_send(turn, session_id, left_s))
     except OutcomeUnknown as error:
+        if session_id == NO_SESSION:
+            return unknown_completion(turn, error)
         return turn.unknown(error, begun_at=begun_at)
     except AssistantError:
         # Every other failure of a write is definite: nothing was posted, so nothing is outstanding.
@@ -105,13 +99,39 @@ async def _post(turn: Turn) -> Verdict:
         turn.is_write_refused = True
         raise
     world.points.reached(RecoveryPoint.QUESTION_POSTED)
-    if message.message_id <= intent.baseline_message_id:
+    if session_id != NO_SESSION and message.message_id <= intent.baseline_message_id:
         # The API named a message that was there before: this is no answer to our post.
         return Snooze("outcome_unknown", after_s=LOOK_FIRST_S, keeps_intent=True)
     if not message.is_whole:
         message = await read_whole(turn, message, session_id)
     outcome: Outcome = "reposted_after_unknown" if turn.is_repost else "posted"
     return await accept_answer(turn, message, session_id, outcome)
+
+
+async def _send(turn: Turn, session_id: str, left_s: float) -> RemoteMessage:
+    """Ask the agent, in the conversation or without one."""
+    world, question = turn.world, turn.question
+    sending: Any = {
+        "text": question.text,
+        "external_id": turn.conversation.external_id,
+        "lang": question.lang or world.rules.lang,
+        "traceparent": question.traceparent,
+        "connect_within_s": left_s,
+        "on_late": turn.note_late,
+        "on_progress": turn.on_progress,
+    }
+    if session_id == NO_SESSION:
+        if turn.is_repost:
+            # Its numbers would begin anew: what was told of the first time stands until the reply.
+            sending["on_progress"] = None
+        return await world.assistant.complete(turn.project_id, **sending)
+    return await world.assistant.post_question(
+        turn.project_id,
+        session_id,
+        **sending,
+        on_accepted=turn.note_accepted,
+        options=question.options.over(world.rules.options),
+    )
 
 
 async def finish(turn: Turn, verdict: Verdict) -> Verdict:

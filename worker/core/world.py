@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 from worker.core.errors import GateClosed, LedgerUnavailable, MessageClaimed, OutcomeUnknown, SettingsError
 from worker.core.model import (
     NO_OPTIONS,
+    Api,
     CannedTexts,
     Claim,
     Conversation,
@@ -56,6 +57,8 @@ class Rules:
     #: How questions are answered whose events do not say it.
     options: MessageOptions = NO_OPTIONS
     lang: str | None = None
+    #: By which way questions are asked whose events do not say it.
+    api: Api = "conversations"
     #: U. Bytes that a peer has not acknowledged for this long are given up by the kernel.
     user_timeout_s: float = 10.0
 
@@ -111,6 +114,11 @@ class Turn:
     def question(self) -> Question:
         """The question of this turn."""
         return self.claim.question
+
+    @property
+    def api(self) -> Api:
+        """By which way the question is asked."""
+        return self.question.api or self.world.rules.api
 
     @property
     def project_id(self) -> int:

@@ -25,7 +25,7 @@ from worker.core.errors import (
     RatingUnmatched,
 )
 from worker.core.meters import Meters, NoMeters
-from worker.core.model import Acceptance, AcceptedQuestion, MessageOptions
+from worker.core.model import Acceptance, AcceptedQuestion, Api, MessageOptions
 from worker.core.ports import (
     Bell,
     Bus,
@@ -62,6 +62,8 @@ class IntakeRules:
     answer_within_s: float | None
     #: What an event may say of how it is answered.
     event_options: frozenset[str] = frozenset()
+    #: By which way questions are asked whose events do not say it.
+    api: Api = "conversations"
 
 
 @dataclass(slots=True)
@@ -89,8 +91,8 @@ class Intake:
     rules: IntakeRules
     #: Tells the relay that a stored reply is due again.
     on_repeat: Callable[[], None]
-    #: Tells the turns of this process, as a batch goes to the ledger, that somebody is about to wait. What they
-    #: claim then goes to the ledger behind the batch, most often in its very transaction.
+    #: Tells the turns of this process, as a batch goes to the ledger, that somebody is about to wait. What
+    #: they claim then goes to the ledger behind the batch, most often in its very transaction.
     on_arrival: Callable[[], None] = lambda: None
     #: Tells the ratings of this process that one came.
     on_rated: Callable[[], None] = lambda: None
@@ -175,15 +177,25 @@ class Intake:
                     self.log("event.ignored", reason="own_reply")
                     batch.own_replies += 1
                     batch.settled.append(delivery)
-                case AskedQuestion() if denied := sorted(event.options.keys() - self.rules.event_options):
+                case AskedQuestion() if (problem := self._problem(event)) is not None:
                     # Answered in another way than it asks for it would mislead; put aside it can be replayed.
-                    detail = f"options.{', options.'.join(denied)}: not in ASKRELAY_EVENT_OPTIONS"
-                    batch.refused.append((delivery, InvalidQuestion.code, detail))
+                    batch.refused.append((delivery, InvalidQuestion.code, problem))
                 case AskedQuestion():
                     batch.questions.append((delivery, self._accepted(event, delivery)))
                 case RatedAnswer():
                     batch.ratings.append((delivery, _accepted_rating(event)))
         return batch
+
+    def _problem(self, event: AskedQuestion) -> str | None:
+        """Say what of an event is not to be had here."""
+        rules = self.rules
+        named = {f"options.{name}": name for name in event.options} | ({"api": "api"} if event.api else {})
+        denied = sorted(field_ for field_, name in named.items() if name not in rules.event_options)
+        if denied:
+            return f"{', '.join(denied)}: not in ASKRELAY_EVENT_OPTIONS"
+        if event.options and (event.api or rules.api) == "chat_completions":
+            return f"options.{', options.'.join(sorted(event.options))}: not taken by chat completions"
+        return None
 
     def _accepted(self, event: AskedQuestion, delivery: Delivery) -> AcceptedQuestion:
         expires_at = event.expires_at
@@ -207,6 +219,7 @@ class Intake:
             tracestate=event.tracestate,
             is_redelivered=delivery.is_redelivered,
             options=MessageOptions(**event.options),
+            api=event.api,  # type: ignore[arg-type]
         )
 
     async def _accept(self, questions: Sequence[AcceptedQuestion]) -> list[Acceptance] | None:

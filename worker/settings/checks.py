@@ -32,6 +32,7 @@ def contradictions(settings: Settings) -> list[Contradiction]:
         *_names(settings),
         *_trust(settings),
         *_stream(settings),
+        *_completions(settings),
         *_traces(settings),
         *_mirror(settings),
     ]
@@ -98,6 +99,19 @@ def _stream(settings: Settings) -> Iterator[Contradiction]:
             "ASKRELAY_PROGRESS is true but ASKRELAY_STREAM is not: without a stream nothing is known of an"
             " answer until it is there; set ASKRELAY_STREAM=true too",
         )
+
+
+def _completions(settings: Settings) -> Iterator[Contradiction]:
+    """An option that the other way to ask does not take would be lost without a word."""
+    if settings.api != "chat_completions":
+        return
+    for field in ("custom_persona", "chatbot_model", "response_source", "custom_context"):
+        if getattr(settings, field) is not None:
+            name = f"ASKRELAY_{field.upper()}"
+            yield Contradiction(
+                (field, "api"),
+                f"{name} is set but ASKRELAY_API is chat_completions, which does not take it: leave one out",
+            )
 
 
 def _traces(settings: Settings) -> Iterator[Contradiction]:

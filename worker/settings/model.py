@@ -135,6 +135,11 @@ class Settings(BaseSettings):
         " posted again; one more read per answer.",
     )
 
+    api: Annotated[Literal["conversations", "chat_completions"], Lower] = setting(
+        "conversations",
+        "ASKRELAY_API",
+        about="How the agent is asked; chat_completions keeps no conversation and cannot be read back.",
+    )
     progress: bool = setting(
         False,
         "ASKRELAY_PROGRESS",
@@ -176,7 +181,7 @@ class Settings(BaseSettings):
         "ASKRELAY_EVENT_OPTIONS",
         default_text="none",
         about="Which of custom_persona, chatbot_model, response_source and custom_context an event may set in"
-        " its data.options, separated by commas; events with others are rejected.",
+        " its data.options, and whether data.api; separated by commas, events with others are rejected.",
     )
 
     events_exchange: AmqpName = setting(

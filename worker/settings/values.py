@@ -17,8 +17,8 @@ from worker.settings import urls
 #: AMQP carries names as short strings: one byte of length.
 AMQP_NAME_BYTES = 255
 
-#: What an event may be allowed to say of how its question is answered.
-EVENT_OPTIONS = ("custom_persona", "chatbot_model", "response_source", "custom_context")
+#: What an event may be allowed to say of how its question is asked and answered.
+EVENT_OPTIONS = ("custom_persona", "chatbot_model", "response_source", "custom_context", "api")
 
 
 def _amqp_name(name: str) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from worker.adapters.customgpt import facts, parsing, sorting
 from worker.adapters.customgpt.canned import CannedTextsShelf
+from worker.adapters.customgpt.completions import CompletionStream
 from worker.adapters.customgpt.config import CustomGptConfig
 from worker.adapters.customgpt.exchange import OnExchange
 from worker.adapters.customgpt.facts import PlanUsage, ProjectFacts
@@ -123,23 +124,58 @@ class CustomGpt:
         query = f"stream={'true' if is_streaming else 'false'}&external_id={_quoted(external_id)}"
         if lang is not None:
             query += f"&lang={_quoted(lang)}"
-        # An answer from the API's cache would be the answer to an older question (API-FACTS 1.3).
-        headers = {"Cache-Control": "no-cache"}
-        if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
-            headers["traceparent"] = traceparent
         url = f"{self._session_url(project_id, session_id)}/messages?{query}"
         sending: Any = {
             "content": {"prompt": text, **options.given()},
             "connect_within_s": connect_within_s,
-            "more_headers": headers,
+            "more_headers": self._post_headers(traceparent),
             "on_late": on_late,
         }
         call, parse = sorting.POST_QUESTION, parsing.answered_message_of
         if not is_streaming:
             return await self._requests.write(call, url, parse, **sending)
-        headers["Accept"] = "text/event-stream"
         stream = AnswerStream(on_accepted, on_progress)
         return await self._requests.write_streamed(call, url, parse, stream, **sending)
+
+    async def complete(
+        self,
+        project_id: int,
+        *,
+        text: str,
+        external_id: str,
+        lang: str | None,
+        traceparent: str | None,
+        connect_within_s: float,
+        on_late: Callable[[], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> RemoteMessage:
+        """Ask without a conversation and wait for the answer, which has no number."""
+        content: dict[str, Any] = {
+            "messages": [{"role": "user", "content": text}],
+            "stream": self._is_streaming,
+            "external_id": external_id,
+        }
+        if lang is not None:
+            content["lang"] = lang
+        stream = CompletionStream(on_progress) if self._is_streaming else None
+        return await self._requests.complete(
+            sorting.COMPLETE,
+            f"{self._api_url}/projects/{project_id}/chat/completions",
+            stream,
+            content=content,
+            connect_within_s=connect_within_s,
+            more_headers=self._post_headers(traceparent),
+            on_late=on_late,
+        )
+
+    def _post_headers(self, traceparent: str | None) -> dict[str, str]:
+        # An answer from the API's cache would be the answer to an older question (API-FACTS 1.3).
+        headers = {"Cache-Control": "no-cache"}
+        if self._is_streaming:
+            headers["Accept"] = "text/event-stream"
+        if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
+            headers["traceparent"] = traceparent
+        return headers
 
     async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
         """Return one message; ConversationGone where there is none of this id."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from worker.adapters.customgpt import parsing, sorting
+from worker.adapters.customgpt.completions import CompletionStream, completion_of
 from worker.adapters.customgpt.config import CustomGptConfig
 from worker.adapters.customgpt.exchange import Exchange, OnExchange
 from worker.adapters.customgpt.parsing import Page
@@ -136,6 +137,25 @@ class Requests:
             kind = stream.trouble or exchange.trouble or "the stream ended before its finish"
             raise sorting.unclear(call, exchange, kind)
         return stream.message
+
+    async def complete(
+        self, call: Call, url: str, stream: CompletionStream | None, **sending: Any
+    ) -> RemoteMessage:
+        """Make a request whose answer is in OpenAI's form, which has no envelope; streamed, if it may be."""
+        on_piece = None if stream is None else stream.feed
+        exchange = await self._written(call, url, on_piece=on_piece, **sending)
+        if exchange.status not in call.success or exchange.body is None:
+            raise sorting.failure_of(call, exchange)
+        if exchange.is_stream and stream is not None:
+            if stream.is_done:
+                return stream.message
+            raise sorting.unclear(call, exchange, stream.trouble or "the stream ended before its end")
+        unclear: AssistantError
+        try:
+            return completion_of(exchange.body)
+        except parsing.UnreadableError as failure:
+            unclear = sorting.unclear(call, exchange, str(failure))
+        raise unclear
 
     async def read_pages(
         self,

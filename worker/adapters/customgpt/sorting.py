@@ -88,6 +88,14 @@ POST_QUESTION = Call(
     success=frozenset({200, 201}),
     path=_MESSAGES,
 )
+COMPLETE = Call(
+    "complete",
+    "POST",
+    is_write=True,
+    not_found=ProjectNotFound,
+    success=frozenset({200, 201}),
+    path=f"{_PROJECT}/chat/completions",
+)
 RENAME_CONVERSATION = Call(
     "rename_conversation", "PUT", is_write=True, not_found=ConversationGone, path=_CONVERSATION
 )

@@ -126,8 +126,8 @@ class GateRow:
         )
         # At most so many are under way: counted in two indexes, however many there are.
         self._count_at_most = sa.text(
-            f"select (select count(*) from conversations where {IS_LEASED}) as turns,"
-            " (select count(*) from questions where state = 'posting') as posting"
+            f"select (select count(*) from conversations where {IS_LEASED} and lease_until > :now) as turns,"
+            " (select count(*) from questions where state = 'posting' and intent_at > 0) as posting"
         )
         self._is_any_due = sa.text(
             "select 1 from conversations where due_at <= :now and lease_until <= :now and not is_blocked"
@@ -225,7 +225,7 @@ class GateRow:
         return admit_request(gate, now, self.pace, conversation=request.conversation, share=request.share)
 
     def _at_most_under_way(self, transaction: Transaction) -> UnderWay:
-        (row,) = transaction.rows(self._count_at_most)
+        (row,) = transaction.rows(self._count_at_most, now=transaction.now)
         turns, posting = int(row["turns"]), int(row["posting"])
         return UnderWay(turns, abandoned=posting, owed=NEW_CONTACT_REQUESTS * turns)
 

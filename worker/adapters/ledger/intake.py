@@ -206,6 +206,7 @@ def _content(question: AcceptedQuestion) -> str:
             "time": question.asked_at,
             "traceparent": question.traceparent,
             "tracestate": question.tracestate,
+            **({"api": question.api} if question.api else {}),
             **({"options": options} if (options := question.options.given()) else {}),
         },
         separators=(",", ":"),

@@ -388,4 +388,5 @@ def question_of(row: Mapping[str, Any], *, is_expired: bool = False) -> Question
         is_repost=row["outcome"] is not None,
         expired_leases=row["expired_leases"] + int(is_expired),
         options=MessageOptions(**content.get("options", {})),
+        api=content.get("api"),
     )

@@ -16,6 +16,7 @@ from worker.adapters.ledger.tables import IS_OPEN, IS_OPEN_BY_NUMBER, IS_UNPUBLI
 from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LeaseLost, LedgerError
 from worker.core.model import (
+    NO_SESSION,
     Answered,
     Failed,
     GateNews,
@@ -128,7 +129,9 @@ class TurnStatements:
             # From posting to posting: an unknown outcome was read back and is posted again.
             " outcome = case when state = 'posting' then 'reposted_after_unknown' else outcome end"
             f" from {posts}, conversations c where questions.number = r.question"
-            " and c.number = questions.conversation and c.session_id = r.session_id"
+            " and c.number = questions.conversation"
+            # Without a conversation there is no session to be in.
+            " and (c.session_id = r.session_id or r.session_id = '')"
             f" and {IS_OPEN_BY_NUMBER}"
             " returning questions.number as number, baseline_message_id"
         )
@@ -347,14 +350,15 @@ def _end_of(operation: Finish, now: float, settle_s: float) -> tuple[object, ...
     """Return the row for end_questions."""
     match operation.verdict:
         case Answered(message=message, session_id=session_id, outcome=outcome):
+            has_session = session_id != NO_SESSION
             end = {
                 "state": "answered",
-                "session_id": session_id,
-                "message_id": message.message_id,
+                "session_id": session_id if has_session else None,
+                "message_id": message.message_id if has_session else None,
                 "outcome": outcome,
                 "attempts": 1,
                 "finished_at": now,
-                "second_look_at": now + settle_s,
+                "second_look_at": now + settle_s if has_session else None,
             }
         case Failed(code=code, detail=detail, message_id=message_id, session_id=session_id):
             end = {

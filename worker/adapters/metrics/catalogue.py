@@ -132,7 +132,7 @@ API_CALLS = _histogram(
     "askrelay_api_call_duration_seconds",
     "Calls to the CustomGPT API, all pages of a listing together.",
     API_BUCKETS_S,
-    call="find_conversations, create_conversation, post_question, get_message, list_messages,"
+    call="find_conversations, create_conversation, post_question, complete, get_message, list_messages,"
     " delete_conversation, rate_answer, check_project",
     result="ok, an error code, or cancelled",
 )
@@ -140,7 +140,7 @@ API_REQUESTS = _histogram(
     "askrelay_api_request_duration_seconds",
     "HTTP requests to the CustomGPT API, connecting and the whole body included.",
     API_BUCKETS_S,
-    call="find_conversations, create_conversation, post_question, get_message, list_messages,"
+    call="find_conversations, create_conversation, post_question, complete, get_message, list_messages,"
     " delete_conversation, rate_answer, check_project, canned_texts",
     status="of HTTP, 100 to 599; other for what is no status; none when no answer came",
 )

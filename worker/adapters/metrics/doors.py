@@ -80,6 +80,33 @@ class MeteredAssistant:
             ),
         )
 
+    async def complete(
+        self,
+        project_id: int,
+        *,
+        text: str,
+        external_id: str,
+        lang: str | None,
+        traceparent: str | None,
+        connect_within_s: float,
+        on_late: Callable[[], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> RemoteMessage:
+        """See the port."""
+        return await self._timed(
+            "complete",
+            self._assistant.complete(
+                project_id,
+                text=text,
+                external_id=external_id,
+                lang=lang,
+                traceparent=traceparent,
+                connect_within_s=connect_within_s,
+                on_late=on_late,
+                on_progress=on_progress,
+            ),
+        )
+
     async def get_message(self, project_id: int, session_id: str, message_id: int) -> RemoteMessage:
         """See the port."""
         return await self._timed(
