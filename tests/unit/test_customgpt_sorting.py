@@ -52,6 +52,7 @@ def test_every_call_of_the_port_is_sorted() -> None:
         "create_conversation",
         "post_question",
         "complete",
+        "rate_answer",
         "rename_conversation",
         "delete_conversation",
     }

@@ -23,6 +23,7 @@ FRAMES = 8
 
 _LOOK_AT_API = "Look at CUSTOMGPT_API_URL and the network; `askrelay doctor` tells more."
 _LOOK_AT_KEY = "Look at CUSTOMGPT_API_KEY and CUSTOMGPT_PROJECT_ID."
+_LOOK_AT_MIRROR = "Look at INKEEP_API_KEY and INKEEP_API_URL; `askrelay status` tells more."
 _LOOK_AT_LEDGER = "Look at DATABASE_URL, and whether the database is up; `askrelay doctor` tells more."
 _LOOK_AT_BROKER = "Look at RABBITMQ_URL, and whether the broker is up; `askrelay doctor` tells more."
 
@@ -33,6 +34,7 @@ _OURS: tuple[tuple[type[errors.AskrelayError], ExitCode, str], ...] = (
     (errors.CredentialsRejected, ExitCode.API, _LOOK_AT_KEY),
     (errors.ProjectNotFound, ExitCode.API, _LOOK_AT_KEY),
     (errors.AssistantError, ExitCode.API, _LOOK_AT_API),
+    (errors.MirrorError, ExitCode.API, _LOOK_AT_MIRROR),
     (errors.ReplyError, ExitCode.BROKER, _LOOK_AT_BROKER),
     (errors.EventError, ExitCode.USAGE, ""),
     (errors.TurnError, ExitCode.FAILED_REPLY, ""),
