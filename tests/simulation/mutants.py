@@ -147,12 +147,12 @@ async def _begin_with_late_grace(self: Turn, session_id: str) -> tuple[float, In
     return begun_at + FOR_EVER_S, intent
 
 
-async def _send_first(turn: Turn) -> Any:
+async def _send_first(turn: Turn, session_id: str) -> Any:
     """Send, and record the intent when the answer is there."""
     message = await turn.timed(
         turn.world.assistant.post_question(
             turn.project_id,
-            turn.session_id,
+            session_id,
             text=turn.question.text,
             external_id=turn.conversation.external_id,
             lang=None,
@@ -160,8 +160,8 @@ async def _send_first(turn: Turn) -> Any:
             connect_within_s=turn.world.rules.send_grace_s,
         )
     )
-    await turn.begin_post(turn.session_id)
-    return await turns.accept_answer(turn, message, turn.session_id, "posted")
+    await turn.begin_post(session_id)
+    return await turns.accept_answer(turn, message, session_id, "posted")
 
 
 _take_batch = Intake.take_batch
