@@ -25,7 +25,7 @@ _READING = ConfigDict(strict=True, frozen=True, extra="ignore", hide_input_in_er
 
 def _without_nulls(value: Any) -> Any:
     """Leave out what is null: CloudEvents and most producers mean "not set" by it."""
-    if isinstance(value, dict):
+    if isinstance(value, dict) and None in value.values():
         return {key: field for key, field in value.items() if field is not None}
     return value
 
@@ -59,7 +59,11 @@ class AskedOptions(BaseModel):
 
     def given(self) -> dict[str, str]:
         """Return those that are set, by name."""
-        return self.model_dump(exclude_none=True)
+        return self.model_dump(exclude_none=True) if self.model_fields_set else {}
+
+
+#: One for all questions that do not say how to answer them.
+_NO_OPTIONS = AskedOptions()
 
 
 class AskedData(BaseModel):
@@ -97,7 +101,7 @@ class AskedData(BaseModel):
         examples=["chat_completions"],
     )
     options: AskedOptions = Field(
-        default_factory=AskedOptions,
+        default_factory=lambda: _NO_OPTIONS,
         description="How to answer this question, where the worker's settings allow it; an event with an "
         "option that they do not allow is rejected: it would be answered in another way than it asks for.",
     )

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 #: A leap second is legal; the fraction has an end so that a timestamp cannot fill an event.
 _RFC3339 = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9]|60)"
-    r"(?:\.([0-9]{1,30}))?([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|(60))"
+    r"(?:\.[0-9]{1,30})?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,14 +22,15 @@ def epoch_of(timestamp: str) -> float:
     match = _RFC3339.fullmatch(timestamp)
     if match is None:
         raise ValueError("not an RFC 3339 timestamp")
-    day, hour, minute, second, fraction, zone = match.groups()
-    offset = "+00:00" if zone in {"Z", "z"} else zone
+    start, end = match.span(1)
+    is_leap_second = start >= 0
+    if is_leap_second:
+        timestamp = f"{timestamp[:start]}59{timestamp[end:]}"
     try:
-        start_of_minute = datetime.fromisoformat(f"{day}T{hour}:{minute}:00{offset}")
+        moment = datetime.fromisoformat(timestamp.upper())
     except ValueError:  # no such day
         raise ValueError("not an RFC 3339 timestamp") from None
-    rest = timedelta(seconds=int(second), microseconds=int((fraction or "0")[:6].ljust(6, "0")))
-    return (start_of_minute - _EPOCH + rest).total_seconds()
+    return moment.timestamp() + is_leap_second
 
 
 def timestamp_of(epoch_s: float) -> str:

@@ -98,10 +98,14 @@ def measure(
         + ", ".join(f"{cost.cpu_s * 1e6:.0f}" for cost in backlog)
         + f"; events/s: {1 / backlog[0].time_s:.0f} at first, {1 / backlog[-1].time_s:.0f} at last"
     )
+    # One each: events that a ledger knows already would be repeats.
     with fast_fill(postgres):
-        another = make(kind, postgres, folder, Contents(), "empty, for a whole worker")
+        empty, another = (
+            make(kind, postgres, folder, Contents(), f"empty, for {what}")
+            for what in ("a whole worker", "memory")
+        )
     whole = {
-        "empty": whole_worker(rabbitmq, another, folder, questions * 2),
+        "empty": whole_worker(rabbitmq, empty, folder, questions * 2),
         ledgers[len(full) - 1].name: whole_worker(rabbitmq, ledgers[len(full) - 1], folder, questions * 2),
     }
     if kind == "postgresql" or arguments.kind:

@@ -82,6 +82,40 @@ async def test_operations_that_wait_share_one_transaction(
     assert len(sql(ledger_url, "select number from questions")) == 40
 
 
+async def test_what_the_results_of_one_transaction_bring_goes_together_in_the_next(
+    ledger: SqlLedger, batches: Batches
+) -> None:
+    # As turns do: whoever gets a result comes with its next operation. None is to begin a transaction alone
+    # while the others are about to come.
+    async def two_in_a_row(number: int) -> None:
+        await ledger.accept([asked(f"evt-{number}", f"c-{number}")])
+        await ledger.accept([asked(f"next-{number}", f"c-{number}")])
+
+    await together(ledger, batches, *(two_in_a_row(number) for number in range(40)))
+    assert batches.sizes == [40, 40]
+
+
+async def test_what_the_loop_is_about_to_do_joins_an_operation_that_finds_the_thread_idle(
+    ledger: SqlLedger, batches: Batches
+) -> None:
+    await asyncio.gather(*(ledger.accept([asked(f"evt-{i}", f"c-{i}")]) for i in range(10)))
+    assert batches.sizes == [10]
+
+
+async def test_a_patient_operation_goes_along_or_soon_by_itself(ledger: SqlLedger, batches: Batches) -> None:
+    await asyncio.wait_for(ledger.mark_published([1]), 30)
+    assert batches.sizes == [1]
+    await asyncio.gather(ledger.mark_published([1]), ledger.mark_published([2]), ledger.take_replies(1))
+    assert batches.sizes == [1, 3]
+
+
+async def test_a_patient_operation_that_came_during_a_transaction_is_not_forgotten(
+    ledger: SqlLedger, batches: Batches
+) -> None:
+    await together(ledger, batches, ledger.mark_published([1]))
+    assert batches.sizes == [1]
+
+
 async def test_each_caller_gets_its_own_result(ledger: SqlLedger, batches: Batches) -> None:
     await ledger.accept([asked("known")])
     results = await together(

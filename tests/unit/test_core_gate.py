@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, strategies as st
 
 from worker.core.gate import (
     BREAKER_FAILURES,
@@ -20,6 +21,7 @@ from worker.core.gate import (
     UnderWay,
     admit_healer,
     admit_request,
+    admit_together,
     admit_turns,
     begin_probe,
     chosen,
@@ -393,3 +395,54 @@ def test_a_healer_that_finds_no_place_is_left_the_next_one_in_its_turn() -> None
         shares.append((admission.reads, admission.reads_elsewhere))
         gate, _ = request(gate, NOW + 1, pace, share="posts")
     assert shares == [(0, True)] * POSTS_PER_READ + [(1, True)]
+
+
+@given(
+    per_minute=st.sampled_from([0, 1, 60, 1000]),
+    at_once=st.sampled_from([0, 5]),
+    share=st.sampled_from(["posts", "reads"]),
+    count=st.integers(1, 20),
+    before=st.integers(0, 30),
+    since=st.integers(0, POSTS_PER_READ),
+    waits=st.tuples(st.booleans(), st.booleans()),
+    reason=st.sampled_from([None, "throttled", "breaker"]),
+)
+def test_requests_that_are_counted_together_count_as_one_by_one(
+    *,
+    per_minute: int,
+    at_once: int,
+    share: Share,
+    count: int,
+    before: int,
+    since: int,
+    waits: tuple[bool, bool],
+    reason: str | None,
+) -> None:
+    pace = Pace(per_minute, at_once)
+    gate = Gate(
+        reason=reason,
+        closed_until=NOW + 1,
+        spent=spend(Spent(), NOW - 1, pace, before),
+        posts_since_read=since,
+        posts_wait_until=NOW + WAITING_S if waits[0] else 0.0,
+        reads_wait_until=NOW + WAITING_S if waits[1] else 0.0,
+    )
+    together = admit_together(gate, NOW, pace, share=share, count=count)
+    alone, admitted = gate, 0
+    for _ in range(count):
+        alone, admission = request(alone, NOW, pace, share=share)
+        admitted += admission.count
+    if together is not None:
+        assert admitted == count
+        assert together.spent.buckets == alone.spent.buckets
+        assert together.spent.even_at == pytest.approx(alone.spent.even_at)
+        assert replace(together, spent=alone.spent) == alone
+    elif reason is None and not any(waits):
+        assert admitted < count
+
+
+def test_a_closed_gate_and_a_share_that_waits_are_judged_request_by_request() -> None:
+    waiting = Gate(reads_wait_until=NOW + WAITING_S)
+    assert admit_together(waiting, NOW, SIXTY, share="posts", count=2) is None
+    assert admit_together(Gate(), NOW, SIXTY, share="posts", count=2) is not None
+    assert admit_together(closed("breaker"), NOW, SIXTY, share="posts", count=1) is None

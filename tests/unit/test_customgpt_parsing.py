@@ -146,6 +146,22 @@ def test_what_cannot_be_written_again_is_mended_on_reading() -> None:
     json.dumps(data, allow_nan=False, ensure_ascii=False).encode("utf-8")
 
 
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"NaN", b"-Infinity"])
+def test_number_that_cannot_be_written_again_is_null_in_metadata(number: bytes) -> None:
+    body = b'{"data": {"id": 1, "created_at": %b, "metadata": {"score": %b, "rank": 2}}}' % (number, number)
+    message = parsing.message_of(parsing.data_of(body))
+    assert message.metadata == {"score": None, "rank": 2}
+    assert message.created_at is None
+
+
+@pytest.mark.parametrize("depth", [150, 300])
+def test_deeply_nested_body_is_read_by_either_reader(depth: int) -> None:
+    nested = parsing.data_of(b'{"data": ' + b"[" * depth + b"]" * depth + b', "data2": 1, "data2": 2}')
+    for _ in range(depth - 1):
+        (nested,) = nested
+    assert nested == []
+
+
 def test_deep_escapes_are_unreadable_and_no_crash() -> None:
     with pytest.raises(UnreadableError):
         parsing.data_of(b'{"data": ' + b"[" * 900 + rb'"\ud800"' + b"]" * 900 + b"}")

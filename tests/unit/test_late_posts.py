@@ -37,23 +37,25 @@ def test_sending_that_nobody_asks_about_may_be_late(monkeypatch: pytest.MonkeyPa
     Sending(deadline=10.0).end()
 
 
+# The bytes of a body leave in a task of its own, which may begin when ``send`` has long returned.
+@pytest.mark.parametrize("place", ["send", "write_bytes"])
 @pytest.mark.parametrize("stopped_s", [0.0, 10 * GRACE_S])
 async def test_post_whose_process_was_stopped_while_sending_is_told_and_answered(
-    monkeypatch: pytest.MonkeyPatch, stopped_s: float
+    monkeypatch: pytest.MonkeyPatch, stopped_s: float, place: str
 ) -> None:
-    right_boottime, right_send = sending.boottime, aiohttp.ClientRequest.send
+    right_boottime, right_place = sending.boottime, getattr(aiohttp.ClientRequest, place)
 
-    async def send(request: aiohttp.ClientRequest, connection: Any) -> aiohttp.ClientResponse:
+    async def stopped(request: aiohttp.ClientRequest, *arguments: Any) -> Any:
         # The check is behind it, and the process sleeps before the bytes leave.
         monkeypatch.setattr(sending, "boottime", lambda: right_boottime() + stopped_s)
-        return await right_send(request, connection)
+        return await right_place(request, *arguments)
 
     told: list[bool] = []
     with SandboxProcess() as sandbox:
         config = CustomGptConfig(api_url=sandbox.url)
         async with CustomGpt(config, key=lambda: "1|any", log=Log()) as api:
             made = await api.create_conversation(PROJECT, "crm:late #1", connect_within_s=GRACE_S)
-            monkeypatch.setattr(aiohttp.ClientRequest, "send", send)
+            monkeypatch.setattr(aiohttp.ClientRequest, place, stopped)
             message = await api.post_question(
                 PROJECT,
                 made.session_id,

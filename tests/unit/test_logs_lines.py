@@ -124,6 +124,17 @@ def test_exception_of_our_own_keeps_its_code_and_detail() -> None:
     assert (told["code"], told["detail"]) == ("outcome_unknown", "HTTP 502")
 
 
+def test_log_line_is_ascii_whatever_it_holds() -> None:
+    stream = io.StringIO()
+    log_to(stream)("gate.closed", reason="é\u2028😀", retry_in_s=float("inf"))
+    log_to(stream)("loop.crashed", loop="turns", exception=OutcomeUnknown("é \udc80"))
+    assert stream.getvalue().isascii()
+    closed, crashed = written(stream)
+    assert closed["reason"].encode("ascii").decode("unicode_escape") == "é\u2028😀"
+    assert closed["retry_in_s"] == float("inf")
+    assert crashed["exception"]["detail"] == "é \udc80"
+
+
 def test_exception_group_shows_its_members() -> None:
     stream = io.StringIO()
     group = ExceptionGroup(CANARY, [ValueError(CANARY), OSError(28, CANARY)])

@@ -243,6 +243,16 @@ def admit_request(
     return _refused(gate, now, share), Admission(0, retry_in_s, "pace")
 
 
+def admit_together(gate: Gate, now: float, pace: Pace, *, share: Share, count: int) -> Gate | None:
+    """Count so many requests of one share, or return None when each has to be judged by itself."""
+    is_other_waiting = now < (gate.reads_wait_until if share == "posts" else gate.posts_wait_until)
+    if gate.reason is not None or is_other_waiting or ready(gate.spent, now, pace) < count:
+        return None
+    if not pace.is_limited:
+        return gate
+    return _shared(replace(gate, spent=spend(gate.spent, now, pace, count)), share, count)
+
+
 def admit_healer(
     gate: Gate, now: float, pace: Pace, *, worker: str, turns: int, within_s: float
 ) -> tuple[Gate, Admission]:
@@ -335,11 +345,11 @@ def _due_to_reads(gate: Gate, pace: Pace, count: int) -> int:
     return (count + since) // (POSTS_PER_READ + 1)
 
 
-def _shared(gate: Gate, share: Share) -> Gate:
-    """Return the gate after a request of this share began."""
+def _shared(gate: Gate, share: Share, count: int = 1) -> Gate:
+    """Return the gate after requests of this share began."""
     if share == "reads":
         return replace(gate, posts_since_read=0, reads_wait_until=0.0)
-    return replace(gate, posts_since_read=min(gate.posts_since_read + 1, POSTS_PER_READ))
+    return replace(gate, posts_since_read=min(gate.posts_since_read + count, POSTS_PER_READ))
 
 
 def _refused(gate: Gate, now: float, share: Share) -> Gate:

@@ -92,14 +92,14 @@ def ready_in_s(spent: Spent, now: float, pace: Pace, count: int = 1) -> float:
     return max(evenly_in_s, window_in_s, BUCKET_S / 10)
 
 
-def spend(spent: Spent, now: float, pace: Pace) -> Spent:
-    """Count one request."""
+def spend(spent: Spent, now: float, pace: Pace, count: int = 1) -> Spent:
+    """Count requests that begin now."""
     if not pace.requests_per_minute:
         return spent
     bucket = math.floor(now / BUCKET_S)
     buckets = _counted(spent, now)
-    buckets[bucket] = buckets.get(bucket, 0) + 1
-    return Spent(buckets, max(spent.even_at, now) + pace.step_s)
+    buckets[bucket] = buckets.get(bucket, 0) + count
+    return Spent(buckets, max(spent.even_at, now) + count * pace.step_s)
 
 
 def _counted(spent: Spent, now: float) -> dict[int, int]:

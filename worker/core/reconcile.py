@@ -159,7 +159,8 @@ async def _candidates(turn: Turn, intent: Intent, listing: MessageListing) -> li
 
 def _is_altered(turn: Turn, message: RemoteMessage) -> bool:
     """Tell whether the API gave back another question or tag than was sent, so far as it gave any."""
-    is_other_text = bool(message.question) and evened_out(message.question) != evened_out(turn.question.text)
+    sent, given = turn.question.text, message.question
+    is_other_text = bool(given) and given != sent and evened_out(given) != evened_out(sent)
     is_other_tag = message.external_id not in {None, turn.conversation.external_id}
     return is_other_text or is_other_tag
 

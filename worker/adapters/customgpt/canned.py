@@ -41,7 +41,9 @@ class CannedTextsShelf:
         Who begins a fetch waits for it, and at first everybody does: the fetch is a request to the API, and
         has its place among those at once by the turn that waits. ``admit`` is awaited before it.
         """
-        shelf = self._shelves.setdefault(project_id, _Shelf())
+        shelf = self._shelves.get(project_id)
+        if shelf is None:
+            shelf = self._shelves[project_id] = _Shelf()
         is_ours = shelf.fetching is None and asyncio.get_running_loop().time() >= shelf.look_at
         if is_ours:
             shelf.fetching = asyncio.create_task(self._refresh(project_id, shelf, admit))

@@ -12,11 +12,15 @@ import re
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from pydantic_core import from_json
+
 from worker.adapters.customgpt.moments import iso_moment
 from worker.core.model import Citation, RemoteConversation, RemoteMessage
 
 #: What the API stores beside a message about the machine that sent it: ours, and nobody's business.
 PRIVATE_METADATA = frozenset({"user_ip", "user_agent"})
+#: What a number such as 1e999 is read as; it could not be written as JSON again.
+_ENDLESS = (math.inf, -math.inf)
 
 _Row = TypeVar("_Row")
 _WHOLE_NUMBER = re.compile(r"(-?[0-9]{1,18})(?:\.0*)?", re.ASCII)
@@ -53,17 +57,27 @@ _DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_no_number)
 def data_of(body: bytes) -> Any:
     """Return what is in the success envelope."""
     try:
-        text = body.decode("utf-8")
-        tree = _DECODER.decode(text)
-        if "\\ud" in text or "\\uD" in text:
-            # PHP escapes all that is not ASCII, so escaped surrogates are common. Lone ones are not, but
-            # they cannot be encoded again and would stop the reply from being recorded.
-            tree = _without_lone_surrogates(tree)
+        tree = _tree_of(body)
     except (ValueError, RecursionError):
         raise UnreadableError("no JSON") from None
     if not isinstance(tree, dict) or "data" not in tree or tree.get("status", "success") != "success":
         raise UnreadableError("no success envelope")
     return tree["data"]
+
+
+def _tree_of(body: bytes) -> Any:
+    """Read JSON; what this reader refuses and the other can mend is rare, so it may take both."""
+    try:
+        # A third of the time. The cache outlives the answer, so it must not hold what was said.
+        return from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        text = body.decode("utf-8")
+    tree = _DECODER.decode(text)
+    if "\\ud" in text or "\\uD" in text:
+        # PHP escapes all that is not ASCII, so escaped surrogates are common. Lone ones are not, but they
+        # cannot be encoded again and would stop the reply from being recorded.
+        tree = _without_lone_surrogates(tree)
+    return tree
 
 
 def _without_lone_surrogates(value: Any) -> Any:
@@ -174,9 +188,9 @@ def answered_message_of(row: Any) -> RemoteMessage:
 def _kept(metadata: dict[str, Any]) -> dict[str, Any]:
     """Leave out what is private, and what is nested, since its depth would be the API's to choose."""
     return {
-        key: value
+        key: None if value in _ENDLESS else value
         for key, value in metadata.items()
-        if key not in PRIVATE_METADATA and not isinstance(value, dict | list)
+        if key not in PRIVATE_METADATA and not isinstance(value, (dict, list))
     }
 
 

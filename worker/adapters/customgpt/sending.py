@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 
 from worker.adapters.customgpt.exchange import NotSentError
@@ -65,8 +66,16 @@ class WatchedRequest(aiohttp.ClientRequest):
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         """Check that the bytes may still leave, then write them."""
-        sending = current_sending.get()
-        sending.begin(conn)
-        response = await super().send(conn)
-        sending.end()
-        return response
+        current_sending.get().begin(conn)
+        return await super().send(conn)
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        """Write headers and body, then look at the clock.
+
+        aiohttp may do this in a task of its own that begins when ``send`` has returned: looked at there, the
+        clock would tell nothing of when the bytes left.
+        """
+        await super().write_bytes(writer, conn, content_length)
+        current_sending.get().end()

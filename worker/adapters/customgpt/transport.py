@@ -154,8 +154,9 @@ async def _received(response: aiohttp.ClientResponse, on_piece: OnPiece | None) 
         trouble = trouble_of(failure)
         return Exchange(was_sent=True, status=status, headers=headers, trouble=trouble, is_stream=is_stream)
     finally:
-        # A connection whose response was not read to its end is closed by this, else it is in the pool.
-        response.close()
+        # A connection whose response was read to its end is in the pool already.
+        if not response.closed:
+            response.close()
     trouble = "answer too large" if body is None else ""
     return Exchange(
         was_sent=True, status=status, headers=headers, body=body, trouble=trouble, is_stream=is_stream

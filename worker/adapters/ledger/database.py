@@ -105,9 +105,10 @@ class Database:
         when COMMIT was sent and no answer came, and SQLAlchemy's error when a statement was refused.
         """
         connection = self._connect()
+        transaction = Transaction(connection, self.dialect)
         try:
-            begun = connection.begin()
-            transaction = self._start(connection)
+            transaction.begin()
+            self._start(transaction)
             yield transaction
         except BaseException as error:
             if self._is_lost(error):
@@ -116,19 +117,19 @@ class Database:
             # What a first transaction after a boot wrote about the clock is rolled back with it.
             self._clock_base = None
             try:
-                connection.rollback()
+                transaction.rollback()
             except sa.exc.DBAPIError:
                 self.disconnect()
             raise
         try:
-            begun.commit()
+            transaction.commit()
         except sa.exc.DBAPIError as error:
             is_lost = self._is_lost(error)
             if is_lost and self.dialect == "postgresql":
                 self.disconnect()
                 raise CommitUnknown(transaction.mark) from error
             try:
-                connection.rollback()
+                transaction.rollback()
             finally:
                 self.disconnect()
             raise LedgerUnavailable from error
@@ -140,10 +141,10 @@ class Database:
         written down, and another transaction's end would be taken for ours (seen). Waits for a server that is
         still at work on it, up to the lock time-out, which raises; as any other trouble does.
         """
-        connection = self._connect()
+        transaction = Transaction(self._connect(), self.dialect)
         try:
-            found = Transaction(connection, self.dialect).scalar(_READ_MARK, marker=self._marker)
-            connection.rollback()
+            found = transaction.scalar(_READ_MARK, marker=self._marker)
+            transaction.rollback()
         except sa.exc.DBAPIError:
             self.disconnect()
             raise
@@ -157,43 +158,32 @@ class Database:
                 raise LedgerUnavailable from error
         return self._connection
 
-    def _start(self, connection: sa.Connection) -> Transaction:
-        transaction = Transaction(connection, self.dialect)
+    def _start(self, transaction: Transaction) -> None:
         if self.dialect == "sqlite":
-            transaction.now = self._sqlite_now(connection)
+            transaction.now = self._sqlite_now(transaction)
         elif self._marks_commits:
             self._mark = transaction.mark = self._mark + 1
             transaction.now = transaction.scalar(_WRITE_MARK, marker=self._marker, mark=self._mark)
         else:
             transaction.now = float(transaction.scalar(_POSTGRESQL_NOW))
-        return transaction
 
-    def _sqlite_now(self, connection: sa.Connection) -> float:
+    def _sqlite_now(self, transaction: Transaction) -> float:
         """Return clock_base + BOOTTIME. After a reboot every lease has expired and the base is taken anew."""
         if self._clock_base is None:
-            if not sa.inspect(connection).has_table("identity"):
+            if transaction.scalar(_SQLITE_HAS_IDENTITY) is None:
                 return time.time()
-            row = connection.execute(sa.text("select boot_id, clock_base from identity")).one_or_none()
-            if row is None:
+            rows = transaction.rows(_SQLITE_CLOCK)
+            if not rows:
                 return time.time()
-            this_boot = boot_id()
-            if row.boot_id == this_boot and row.clock_base is not None:
-                self._clock_base = float(row.clock_base)
+            this_boot, base = boot_id(), rows[0]["clock_base"]
+            if rows[0]["boot_id"] == this_boot and base is not None:
+                self._clock_base = float(base)
             else:
                 # A machine may come up with its wall clock behind: what was due must not wait for it.
-                last = float(connection.execute(_SQLITE_LAST_SEEN).scalar_one())
+                last = float(transaction.scalar(_SQLITE_LAST_SEEN))
                 self._clock_base = max(time.time(), last) - boottime()
-                connection.execute(
-                    sa.text("update identity set boot_id = :boot, clock_base = :base"),
-                    {"boot": this_boot, "base": self._clock_base},
-                )
-                connection.execute(
-                    sa.text(
-                        "update conversations set lease_until = 0, owner = null, due_at = :now"
-                        " where lease_until > 0"
-                    ),
-                    {"now": self._clock_base + boottime()},
-                )
+                transaction.run(_SQLITE_NEW_CLOCK, boot=this_boot, base=self._clock_base)
+                transaction.run(_SQLITE_END_LEASES, now=self._clock_base + boottime())
         return self._clock_base + boottime()
 
     def _is_lost(self, error: BaseException) -> bool:
@@ -213,6 +203,12 @@ class Database:
         return state.startswith(("08", "53", "57P")) or state in {"25P03", "25006"}
 
 
+_SQLITE_HAS_IDENTITY = sa.text("select 1 from sqlite_master where type = 'table' and name = 'identity'")
+_SQLITE_CLOCK = sa.text("select boot_id, clock_base from identity")
+_SQLITE_NEW_CLOCK = sa.text("update identity set boot_id = :boot, clock_base = :base")
+_SQLITE_END_LEASES = sa.text(
+    "update conversations set lease_until = 0, owner = null, due_at = :now where lease_until > 0"
+)
 _SQLITE_LAST_SEEN = sa.text(
     "select max(coalesce((select max(seen_at) from workers), 0),"
     " coalesce((select received_at from questions order by number desc limit 1), 0))"
@@ -231,6 +227,20 @@ _READ_MARK = sa.text(
 )
 
 
+_SQLITE_PRAGMAS = (
+    "journal_mode=wal",
+    # FULL: a commit that returned is on the disk (PROTOCOL A5).
+    "synchronous=full",
+    "foreign_keys=on",
+    # What a statement puts by, should it have to be taken back, goes into no file.
+    "temp_store=memory",
+    # kB, as negative numbers: four times the default's, which a full ledger's indexes do not fit in.
+    "cache_size=-8000",
+    # Pages of 4 kB: the same page is written many times before its place in the database is.
+    "wal_autocheckpoint=4000",
+)
+
+
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(
         url,
@@ -244,14 +254,8 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: Any, _: Any) -> None:
-        # FULL: a commit that returned is on the disk (PROTOCOL A5).
-        for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on"):
+        for pragma in _SQLITE_PRAGMAS:
             connection.execute(f"pragma {pragma}")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # IMMEDIATE: two processes that both read first and write later would deadlock.
-        connection.exec_driver_sql("begin immediate")
 
     return engine
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sqlalchemy as sa
 
@@ -22,6 +23,7 @@ from worker.core.gate import (
     admit_amply,
     admit_healer,
     admit_request,
+    admit_together,
     admit_turns,
     begin_probe,
     end_healer,
@@ -175,11 +177,15 @@ class GateRow:
             return []
         stored = self._stored(transaction, self._load)
         gate = refreshed(stored, transaction.now)
-        results: list[GateClosed | None] = []
-        for request in asked:
-            gate, admission = self._admit(transaction, gate, request)
-            closed = GateClosed(admission.reason or "pace", retry_in_s=admission.retry_in_s)
-            results.append(None if admission.count else closed)
+        results: list[GateClosed | None] = [None for _ in asked]
+        together = self._admit_together(gate, transaction.now, asked)
+        if together is not None:
+            gate = together
+        else:
+            for place, request in enumerate(asked):
+                gate, admission = self._admit(transaction, gate, request)
+                if not admission.count:
+                    results[place] = GateClosed(admission.reason or "pace", retry_in_s=admission.retry_in_s)
         if gate != refreshed(stored, transaction.now):
             self._write(transaction, stored, gate)
         return results
@@ -211,6 +217,12 @@ class GateRow:
         stored = self._stored(transaction, self._load_to_change)
         gate = refreshed(stored, transaction.now)
         self._write(transaction, stored, end_probe(gate, transaction.now, conversation=conversation))
+
+    def _admit_together(self, gate: Gate, now: float, asked: Sequence[Request]) -> Gate | None:
+        share = asked[0].share
+        if any(request.share != share or request.is_healing for request in asked):
+            return None
+        return admit_together(gate, now, self.pace, share=share, count=len(asked))
 
     def _admit(self, transaction: Transaction, gate: Gate, request: Request) -> tuple[Gate, Admission]:
         now = transaction.now
@@ -258,13 +270,12 @@ class GateRow:
             transaction.run(self._add, key=self._key)
             rows = transaction.rows(statement, key=self._key)
         row = rows[0]
-        buckets = {int(bucket): count for bucket, count in json.loads(row["buckets"]).items()}
         return Gate(
             reason=row["reason"],
             closed_until=row["closed_until"],
             failures=row["failures"],
             probe=row["probe"],
-            spent=Spent(buckets, row["even_at"]),
+            spent=Spent(_buckets_of(row["buckets"]), row["even_at"]),
             is_altering=bool(row["is_altering"]),
             posts_since_read=row["posts_since_read"],
             posts_wait_until=row["posts_wait_until"],
@@ -297,3 +308,9 @@ class GateRow:
             for_s = max(after.closed_until - transaction.now, 0.0)
             change = GateChange(after.reason, before.reason, for_s)
             transaction.after_commit.append(lambda: self._on_change(change))
+
+
+@lru_cache(maxsize=8)
+def _buckets_of(text: str) -> dict[int, int]:
+    """Read the buckets; a transaction reads the same ones several times. Nobody changes what is returned."""
+    return {int(bucket): count for bucket, count in json.loads(text).items()}

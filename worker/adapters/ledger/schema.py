@@ -60,6 +60,8 @@ def upgrade(url: str) -> str:
     try:
         with database.transaction() as transaction:
             connection = transaction.connection
+            # For SQLAlchemy's own account, so that Alembic leaves the end of the transaction to us.
+            connection.begin()
             if database.dialect == "postgresql":
                 # One migration at a time; the others wait here and then find nothing to do.
                 connection.execute(sa.text("set local lock_timeout = 0"))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 LEVELS: Mapping[LogLevel, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
+#: The fields of each event; a tuple of twenty names would be searched for every one of them.
+_FIELDS = {name: frozenset(event.fields) for name, event in EVENTS.items()}
+
 _PLAIN = frozenset({int, float, bool, type(None)})
 
 
@@ -67,16 +70,22 @@ class StructuredLog:
         """Write one line at another level than the list's: for what libraries log."""
         if LEVELS[level] < self._threshold and not self._is_strict:
             return
-        allowed = EVENTS[event].fields
+        allowed = _FIELDS[event]
         kept: dict[str, Any] = {}
         for name, value in fields.items():
             if name not in allowed:
                 self._complain(f"{event} has no field {name} in core/log_events.py")
                 continue
-            kept[name] = value if type(value) in _PLAIN else self._tame(name, value)
+            kind = type(value)
+            if kind is str:
+                kept[name] = printable(value)
+            elif kind in _PLAIN:
+                kept[name] = value
+            else:
+                kept[name] = self._tame(name, value)
         # A full disk or a closed pipe must not stop a turn; there is no place left to say so.
         with contextlib.suppress(OSError, ValueError):
-            self._writers[level](event, **kept)
+            self._writers[level](event, fields=kept)
 
     def _tame(self, name: str, value: object) -> object:
         """Make a value fit for a line: text without control characters, an exception without its message."""
