@@ -49,7 +49,8 @@ SERVER = {
     "autovacuum_max_workers": "3",
     "shared_preload_libraries": "pg_stat_statements",
 }
-console = Console()
+#: Wide enough for the tables where they go to a file, too.
+console = Console(width=max(Console().width, 130))
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from tests.fleet import Fleet, generated
 from tests.servers.rabbitmq import RabbitMQ
 
 #: Questions of a cell that are not counted: prepared statements, caches and the first checkpoint come first.
-WARM_UP = 500
+WARM_UP = 2000
 #: Claims that are timed, and how many turns each takes.
 CLAIMS, CLAIMED = 40, 50
 #: Events in a batch of intake, as the worker takes them when a backlog waits.

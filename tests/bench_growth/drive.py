@@ -85,7 +85,8 @@ class Driver:
         elif self.contacts:
             contact_id = contact_of(self._chance.randint(1, self.contacts))
         else:
-            contact_id = self._newcomers[-1]
+            # Any of them: the last one's questions would wait for each other, and go in small transactions.
+            contact_id = self._chance.choice(self._newcomers)
         return asked(
             f"{self.name}-{number}",
             contact_id,

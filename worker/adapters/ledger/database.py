@@ -234,8 +234,6 @@ _SQLITE_PRAGMAS = (
     "foreign_keys=on",
     # What a statement puts by, should it have to be taken back, goes into no file.
     "temp_store=memory",
-    # kB, as negative numbers: four times the default's, which a full ledger's indexes do not fit in.
-    "cache_size=-8000",
     # Pages of 4 kB: the same page is written many times before its place in the database is.
     "wal_autocheckpoint=4000",
 )
