@@ -231,7 +231,8 @@ def make_process(
         on_rated=ratings.look,
         meters=meters,
     )
-    sweeper = Sweeper(ledger, Healer(ledger, assistant, log, points), bell, clock, randomness, log)
+    healer = Healer(ledger, assistant, log, points)
+    sweeper = Sweeper(ledger, healer, bell, clock, randomness, log, ratings.place)
     mirroring = None
     if mirror is not None:
         mirroring = Mirroring(ledger, mirror, clock, randomness, log, meters)

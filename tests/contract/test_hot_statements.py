@@ -31,7 +31,9 @@ TIMES = ("now", "due_at", "until", "heal_at")
 IN_FLIGHT = ("questions_posting", "conversations_leased")
 #: Statements of one database.
 OF_POSTGRESQL = re.compile("clock_timestamp|pg_postmaster")
-OF_SQLITE = re.compile("from sqlite_master|from identity|from workers.*from questions order by number desc limit 1")
+OF_SQLITE = re.compile(
+    "from sqlite_master|from identity|from workers.*from questions order by number desc limit 1"
+)
 #: The last row by its number: a scan of one step.
 LATEST = "from questions order by number desc limit 1"
 #: A table and, if there is one, its other name.

@@ -12,6 +12,7 @@ import pytest
 
 from tests.contract.ledger_cases import asked, claim_one, end, opened, snapshot, sql
 from worker.adapters.ledger import SqlLedger, database
+from worker.adapters.ledger.commit import PATIENCE_S
 from worker.core.errors import LeaseLost, LedgerUnavailable
 from worker.core.model import Failed, Lease
 
@@ -114,6 +115,31 @@ async def test_a_patient_operation_that_came_during_a_transaction_is_not_forgott
 ) -> None:
     await together(ledger, batches, ledger.mark_published([1]))
     assert batches.sizes == [1]
+
+
+async def test_a_patient_operation_that_lost_its_patience_during_a_transaction_is_not_forgotten(
+    ledger: SqlLedger, batches: Batches
+) -> None:
+    running = await batches.hold(ledger)
+    patient = asyncio.create_task(ledger.mark_published([1]))
+    await asyncio.sleep(3 * PATIENCE_S)
+    batches.go_on()
+    await running
+    await asyncio.wait_for(patient, 30)
+    # And its patience is what it was before.
+    await asyncio.wait_for(ledger.mark_published([2]), 30)
+    assert batches.sizes == [1, 1]
+
+
+async def test_a_bug_in_the_ledgers_thread_is_told_and_does_not_hold_up_the_stop(ledger_url: str) -> None:
+    def broken(_size: int, _seconds: float) -> None:
+        raise RuntimeError("a bug")
+
+    async with asyncio.timeout(30), opened(ledger_url, on_batch=broken) as ledger:
+        with pytest.raises(RuntimeError, match="a bug"):
+            await ledger.take_replies(1)
+        with pytest.raises(RuntimeError, match="a bug"):
+            await ledger.take_replies(1)
 
 
 async def test_each_caller_gets_its_own_result(ledger: SqlLedger, batches: Batches) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeVar
 
+import psycopg
 import pytest
 
 from tests.contract.cut_line import CutLine
@@ -26,7 +27,7 @@ from tests.contract.ledger_cases import (
 )
 from tests.servers.postgres import Postgres
 from worker.adapters.ledger import SqlLedger
-from worker.adapters.ledger.database import TCP_USER_TIMEOUT_S, Database
+from worker.adapters.ledger.database import TCP_USER_TIMEOUT_S, CommitUnknown, Database
 from worker.core.errors import LedgerUnavailable
 
 T = TypeVar("T")
@@ -204,6 +205,47 @@ async def test_a_server_that_dies_with_a_commit_on_the_way_is_asked_when_it_is_b
         result = "nothing"
     rows = snapshot(postgres_ledger_url)["questions"]
     assert (result, len(rows)) in {("new", 1), ("nothing", 0)}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        psycopg.errors.lookup("58030")("could not write to the log"),
+        psycopg.InternalError("received 2 results from command 'COMMIT'"),
+        psycopg.DatabaseError("lost synchronization with server"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_connection_that_ends_during_a_commit_leaves_it_unknown_whatever_was_said(
+    postgres_ledger_url: str, said: psycopg.Error
+) -> None:
+    database = Database(address(postgres_ledger_url), marks_commits=True)
+
+    def end(raw: psycopg.Connection) -> None:
+        raw.close()
+        raise said
+
+    try:
+        with pytest.raises(CommitUnknown), database.transaction() as transaction:  # noqa: PT012
+            raw = transaction.connection.connection.driver_connection
+            raw.commit = lambda: end(raw)  # type: ignore[union-attr]
+        assert not database.is_connected()
+    finally:
+        database.close()
+
+
+def test_a_connection_that_is_closed_is_an_outage_whatever_is_done_with_it(postgres_ledger_url: str) -> None:
+    database = Database(address(postgres_ledger_url))
+    try:
+        with database.transaction() as transaction:
+            raw = transaction.connection.connection.driver_connection
+        raw.close()  # type: ignore[union-attr]
+        with pytest.raises(LedgerUnavailable), database.transaction():
+            pass
+        with database.transaction() as transaction:
+            assert transaction.now > 0
+    finally:
+        database.close()
 
 
 def test_a_database_host_that_vanished_is_noticed(postgres_ledger_url: str) -> None:

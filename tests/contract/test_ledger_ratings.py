@@ -132,6 +132,17 @@ async def test_a_rating_that_is_put_off_comes_again(ledger: SqlLedger, ledger_ur
     assert (await take(ledger)).tries == 1
 
 
+async def test_a_rating_that_a_closed_gate_held_up_has_failed_at_nothing(
+    ledger: SqlLedger, ledger_url: str
+) -> None:
+    await answered_one(ledger)
+    await ledger.accept_ratings([rating()])
+    await ledger.end_rating(await take(ledger), "held_up", code="pace", again_in_s=30)
+    assert await ledger.take_ratings(10) == []
+    let_pass(ledger_url, 31)
+    assert (await take(ledger)).tries == 0
+
+
 async def test_ratings_are_erased_with_their_questions_and_hashes_later(
     ledger: SqlLedger, ledger_url: str
 ) -> None:

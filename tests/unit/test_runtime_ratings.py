@@ -31,10 +31,11 @@ class Rows:
         self.news: list[GateNews] = []
         self.admissions: list[Exception | None] = []
         self.admitted = 0
+        self.under_way = 0
         self.failure: Exception | None = None
 
     def add(self, message_id: int | None = 7) -> None:
-        rating = DueRating(1, 1, "liked", "crm/test", "evt-1", 123, "session", message_id, 0)
+        rating = DueRating(len(self.due) + 1, 1, "liked", "crm/test", "evt-1", 123, "session", message_id, 0)
         self.due.append((0.0, rating))
 
     async def accept_ratings(self, ratings: object) -> list[RatingResult]:
@@ -52,13 +53,19 @@ class Rows:
         self, rating: DueRating, end: str, *, code: str | None = None, again_in_s: float = 0.0
     ) -> None:
         self.ends.append((end, code))
-        if end == "put_off":
+        if end in {"put_off", "held_up"}:
             self.due.append((self.clock.boottime() + again_in_s, rating))
 
-    async def admit_read(self) -> None:
+    async def admit_read(self, lease: object = None, share: str = "reads") -> None:
+        # Beside the turns there is one place for a process, that of its healing.
+        assert (lease, share) == (None, "healing")
         if self.admissions and (refusal := self.admissions.pop(0)):
             raise refusal
         self.admitted += 1
+        self.under_way += 1
+
+    async def end_healing(self) -> None:
+        self.under_way = 0
 
     async def report(self, news: GateNews) -> None:
         self.news.append(news)
@@ -138,6 +145,20 @@ def test_a_pause_holds_the_whole_fleet(bench: Bench) -> None:
     bench.feedback.failures = [Throttled("x", pause_s=20)]
     bench.run_until_ended(2)
     assert bench.rows.news == [GateNews("pause", "throttled", 20)]
+
+
+def test_however_many_wait_one_asks_a_closed_gate(bench: Bench) -> None:
+    async def scenario() -> None:
+        for _ in range(25):
+            bench.rows.add()
+        bench.rows.admissions = [GateClosed("pace", retry_in_s=30)] * 4
+        await asyncio.sleep(100)
+        assert bench.rows.ends == [("held_up", GateClosed.code)] * 10 * 4
+        assert bench.feedback.calls == []
+        await until(lambda: len(bench.feedback.calls) == 25, "all are sent")
+        assert bench.rows.under_way == 0, "its place at the gate is free"
+
+    bench.run(scenario)
 
 
 def test_nothing_is_sent_through_a_closed_gate(bench: Bench) -> None:

@@ -11,9 +11,9 @@ import typer
 from worker.settings import load_settings
 
 #: Objects between two collections of the youngest, and how many of these between those of the older ones. A
-#: turn makes some hundred objects and hardly a cycle: with the interpreter's own 700, a tenth of the CPU goes
+#: turn makes some hundred objects and hardly a cycle: with the 700 of Python 3.11, a tenth of the CPU goes
 #: into looking for cycles.
-COLLECT_AFTER = (50_000, 20, 100)
+COLLECT_AFTER = (50_000, 20, 10)
 
 
 def run(

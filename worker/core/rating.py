@@ -12,8 +12,9 @@ from worker.core.model import GateNews, digest_of
 Reaction = Literal["liked", "disliked", "neutral"]
 #: What the ledger made of a rating. ``unmatched``: there is no answer that it could be about.
 RatingResult = Literal["new", "repeat", "conflict", "unmatched"]
-#: How an attempt ended: the API has it; it is tried again; the API will never take it.
-RatingEnd = Literal["rated", "put_off", "refused"]
+#: How an attempt ended: the API has it; it failed and is tried again; it was not made, because the gate is
+#: closed; the API will never take it.
+RatingEnd = Literal["rated", "put_off", "held_up", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,12 @@ class RatingLedger(Protocol):
         """Record how an attempt ended."""
         ...
 
-    async def admit_read(self) -> None:
-        """Count one request against the pace; raises GateClosed when there is none left or a pause is on."""
+    async def admit_read(self, lease: None, share: Literal["healing"]) -> None:
+        """Count one read against the pace; raises GateClosed when there is none left or a pause is on."""
+        ...
+
+    async def end_healing(self) -> None:
+        """Give the place at the gate back that a request of the share ``healing`` took."""
         ...
 
     async def report(self, news: GateNews) -> None:

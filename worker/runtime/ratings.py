@@ -6,7 +6,7 @@ Setting a reaction again changes nothing, so an unknown outcome is simply tried 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -56,6 +56,9 @@ class Ratings:
     clock: Clock
     randomness: Randomness
     log: Log
+    #: Shared with the sweeper. Beside its turns the gate knows one request at once of this process: who heals
+    #: or rates has it.
+    place: asyncio.Lock = field(default_factory=asyncio.Lock)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def look(self) -> None:
@@ -69,14 +72,22 @@ class Ratings:
             pulse.beat()
             self._wake.clear()
             taken: list[DueRating] = []
+            closed_s = 0.0
             try:
                 taken = await self.ledger.take_ratings(BATCH)
-                for rating in taken:
+                for place, rating in enumerate(taken):
                     pulse.beat()
-                    await self._send(rating)
+                    try:
+                        await self._send(rating)
+                    except GateClosed as closed:
+                        closed_s = await self._hold_up(taken[place:], closed)
+                        break
             except LedgerError:
                 pass  # What was taken is due again when its lease runs out.
-            if len(taken) < BATCH:
+            if closed_s:
+                # However many wait, one asks whether the gate is open again.
+                await self.clock.sleep(closed_s)
+            elif len(taken) < BATCH:
                 await self._wait()
 
     async def _wait(self) -> None:
@@ -86,12 +97,20 @@ class Ratings:
         except TimeoutError:
             pass
 
+    async def _hold_up(self, ratings: Sequence[DueRating], closed: GateClosed) -> float:
+        """Give back what was not sent, and return for how many seconds."""
+        again_in_s = min(max(closed.retry_in_s, PAUSES_S[0]), GATE_S)
+        await asyncio.gather(
+            *(
+                self.ledger.end_rating(each, "held_up", code=closed.code, again_in_s=again_in_s)
+                for each in ratings
+            )
+        )
+        return again_in_s
+
     async def _send(self, rating: DueRating) -> None:
         try:
             await self._rate(rating)
-        except GateClosed as closed:
-            again_in_s = min(max(closed.retry_in_s, PAUSES_S[0]), GATE_S)
-            await self.ledger.end_rating(rating, "put_off", code=closed.code, again_in_s=again_in_s)
         except _FINAL as refused:
             self.log(
                 "rating.refused",
@@ -122,5 +141,11 @@ class Ratings:
         if rating.message_id is None or rating.session_id is None or rating.project_id is None:
             # It failed after the rating had been accepted, or keeps no conversation.
             raise RatingUnmatched
-        await self.ledger.admit_read()
-        await self.rater.rate_answer(rating.project_id, rating.session_id, rating.message_id, rating.rating)
+        async with self.place:
+            try:
+                await self.ledger.admit_read(None, "healing")
+                await self.rater.rate_answer(
+                    rating.project_id, rating.session_id, rating.message_id, rating.rating
+                )
+            finally:
+                await self.ledger.end_healing()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from worker.core.errors import LedgerError
 from worker.core.healing import Healer
@@ -24,6 +25,8 @@ class Sweeper:
     clock: Clock
     randomness: Randomness
     log: Log
+    #: Shared with the ratings: see there.
+    place: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, pulse: Pulse | None = None) -> None:
         """Step, and pause with jitter, so that a fleet's sweepers do not march in step."""
@@ -38,9 +41,10 @@ class Sweeper:
                 if swept.erased:
                     pause_s = BUSY_STEP_S
                     self.log("sweeper.swept", overdue=swept.overdue, erased=swept.erased)
-                if await self.healer.heal_one():
-                    pause_s = BUSY_STEP_S
-                await self.healer.look_again()
+                async with self.place:
+                    if await self.healer.heal_one():
+                        pause_s = BUSY_STEP_S
+                    await self.healer.look_again()
             except LedgerError:
                 pass  # Away, or nothing may be sent now: the next step tries again.
             await self.clock.sleep(self.randomness.uniform(pause_s * 0.8, pause_s * 1.2))

@@ -122,7 +122,7 @@ class GroupCommit:
         else:
             self._patient.append(waiting)
             if self._hurry is None:
-                self._hurry = self._loop.call_later(PATIENCE_S, self._start_next)
+                self._hurry = self._loop.call_later(PATIENCE_S, self._lose_patience)
         return await waiting.future
 
     def _start_next(self) -> None:
@@ -130,6 +130,11 @@ class GroupCommit:
         if not self._is_busy and self._loop is not None:
             self._is_busy = True
             self._loop.call_soon(self._hand_over)
+
+    def _lose_patience(self) -> None:
+        # While a transaction runs this starts nothing; its end finds no timer then, and sets another.
+        self._hurry = None
+        self._start_next()
 
     def _hand_over(self) -> None:
         if self._hurry is not None:
@@ -146,7 +151,13 @@ class GroupCommit:
 
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
-            self._deliver(batch, self._commit([waiting.operation for waiting in batch]))
+            try:
+                results = self._commit([waiting.operation for waiting in batch])
+            except BaseException as error:  # noqa: BLE001 - as said here
+                # A bug of ours. Callers that hear nothing would wait for ever, and so would a stop.
+                self._deliver(batch, [error for _ in batch])
+                continue
+            self._deliver(batch, results)
         self._database.close()
 
     def _commit(self, operations: Sequence[Operation]) -> list[Result]:
@@ -223,7 +234,7 @@ class GroupCommit:
             if self._waiting or self._is_stopping:
                 self._start_next()
             elif self._patient and self._hurry is None and self._loop is not None:
-                self._hurry = self._loop.call_later(PATIENCE_S, self._start_next)
+                self._hurry = self._loop.call_later(PATIENCE_S, self._lose_patience)
 
         self._call_soon(settle)
 

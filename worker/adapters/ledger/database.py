@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +128,9 @@ class Database:
             if is_lost and self.dialect == "postgresql":
                 self.disconnect()
                 raise CommitUnknown(transaction.mark) from error
-            try:
+            with suppress(sa.exc.DBAPIError):
                 transaction.rollback()
-            finally:
-                self.disconnect()
+            self.disconnect()
             raise LedgerUnavailable from error
 
     def was_committed(self, mark: int) -> bool:

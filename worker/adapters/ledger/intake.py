@@ -92,7 +92,8 @@ def accept(
     fresh = _insert(statements, transaction, questions)
     limit.count(transaction, list({q.event_hash: q for q in questions if q.event_hash in fresh}.values()))
     repeats = [question for question in questions if question.event_hash not in fresh]
-    known = _known(statements, transaction, repeats + [q for q in questions if q.event_hash in fresh])
+    # One that is in the batch twice is fresh and a repeat: its own row is looked at too.
+    known = _known(statements, transaction, questions) if len(fresh) < len(questions) else {}
     results = iter(_judge(questions, fresh, known))
     finished = sorted(
         {
@@ -166,11 +167,9 @@ def _insert(
 
 
 def _known(
-    statements: IntakeStatements, transaction: Transaction, repeats: Sequence[AcceptedQuestion]
+    statements: IntakeStatements, transaction: Transaction, questions: Sequence[AcceptedQuestion]
 ) -> dict[str, _Known]:
-    hashes = {question.event_hash for question in repeats}
-    if not hashes:
-        return {}
+    hashes = {question.event_hash for question in questions}
     rows = transaction.rows(statements.find_repeats, rows=as_rows([(value,) for value in hashes]))
     return {row["event_hash"]: _Known(row["data_hash"], row["state"], row["number"]) for row in rows}
 

@@ -191,6 +191,13 @@ def make_handlers(
         LockFirst: leases.lock_first,
         # Before all that touch the gate's row: it may wait for another process's intake.
         Accept: partial(accept, IntakeStatements(dialect), limit),
+        # After Accept: a batch may hold a question and its rating. Before all that lock the gate's row: these
+        # may wait for another process, whose turn wrote to the same mirror or rating and now wants the gate.
+        AcceptRatings: ratings.accept,
+        TakeRatings: ratings.take,
+        EndRating: ratings.end,
+        TakeCopies: mirrors.take,
+        EndCopy: mirrors.end,
         Renew: leases.renew,
         RecordAccepted: turns.record_accepted,
         Finish: turns.finish,
@@ -216,12 +223,6 @@ def make_handlers(
         RecordSecondLook: second_looks.record,
         PutOffSecondLook: second_looks.put_off,
         RecordLatePost: second_looks.record_late,
-        # After Accept: a batch may hold a question and its rating.
-        AcceptRatings: ratings.accept,
-        TakeRatings: ratings.take,
-        EndRating: ratings.end,
-        TakeCopies: mirrors.take,
-        EndCopy: mirrors.end,
         TakeHealing: leases.take_healing,
         TakeTurns: leases.take_turns,
     }

@@ -63,10 +63,12 @@ class MirrorStatements:
         numbers = rows_from(dialect, number="int")
         skip_locked = " for update skip locked" if dialect == "postgresql" else ""
         # A baseline above 0: the session had messages before, and the copy may know them from another ledger.
+        # Without a session nothing tells whether there were any.
         # What is leased or put off stays so: it is sent with this answer when its time comes.
         self.mark = sa.text(
             "insert into mirrors (conversation, session_id, version, due_at, answered_at, is_partial)"
             " select r.conversation, r.session_id, 1, :now, :now, coalesce(q.baseline_message_id, 0) > 0"
+            " or r.session_id = ''"
             f" from {marks} join questions q on q.number = r.question where true order by r.conversation"
             " on conflict (conversation, session_id) do update set version = mirrors.version + 1,"
             " due_at = coalesce(mirrors.due_at, :now), answered_at = :now"

@@ -78,7 +78,8 @@ class RatingStatements:
             " due_at = case when version <> :version then :now end where question = :question"
         )
         self.put_off = sa.text(
-            "update ratings set code = :code, tries = tries + 1, due_at = :until where question = :question"
+            "update ratings set code = :code, tries = tries + :tries, due_at = :until"
+            " where question = :question"
         )
 
 
@@ -105,8 +106,9 @@ class Ratings:
         now, statements = transaction.now, self.statements
         for each in operations:
             same = {"question": each.question, "code": each.code}
-            if each.end == "put_off":
-                transaction.run(statements.put_off, until=now + each.again_in_s, **same)
+            if each.end in {"put_off", "held_up"}:
+                tries = int(each.end == "put_off")
+                transaction.run(statements.put_off, until=now + each.again_in_s, tries=tries, **same)
             else:
                 transaction.run(statements.end, now=now, version=each.version, **same)
         return [None for _ in operations]

@@ -95,18 +95,21 @@ class Transaction:
             raise self._wrapped(error) from error
 
     def _execute(self, statement: sa.TextClause, parameters: Mapping[str, Any], *, is_by_name: bool) -> Any:
-        cursor = self._raw.cursor()
-        cursor.row_factory = _row_factories(self.dialect)[is_by_name]
         text = _text_of(statement, self.connection.dialect)
         try:
+            cursor = self._raw.cursor()
+            cursor.row_factory = _row_factories(self.dialect)[is_by_name]
             return cursor.execute(text, parameters)
         except self._driver_error as error:
             raise self._wrapped(error, text) from error
 
     @property
-    def _driver_error(self) -> type[Exception]:
-        error: type[Exception] = self.connection.dialect.loaded_dbapi.Error
-        return error
+    def _driver_error(self) -> Any:
+        return self.connection.dialect.loaded_dbapi.Error
 
-    def _wrapped(self, error: Exception, text: str | None = None) -> BaseException:
-        return sa.exc.DBAPIError.instance(text, None, error, self._driver_error, hide_parameters=True)
+    def _wrapped(self, error: Any, text: str | None = None) -> Any:
+        # Whatever code it came with: after a connection that is gone, nobody knows what became of a commit.
+        is_gone = self.connection.dialect.is_disconnect(error, self._raw, None)
+        return sa.exc.DBAPIError.instance(
+            text, None, error, self._driver_error, hide_parameters=True, connection_invalidated=is_gone
+        )
