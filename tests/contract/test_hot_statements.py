@@ -93,6 +93,21 @@ def test_statement_goes_by_an_index_on_postgresql(
     assert not list(full_scans(plan, is_bounded=False))
 
 
+def test_arrivals_go_by_an_index_in_a_ledger_that_was_never_analysed(postgres_ledger_url: str) -> None:
+    """A plan that reads all conversations for each question would stay until the first analyze."""
+    (make_due,) = (
+        each for each in STATEMENTS if "where due_at is null and not is_blocked" in each.postgresql
+    )
+    database = Database(address(postgres_ledger_url))
+    try:
+        with database.transaction() as transaction:
+            raw = transaction.connection.connection.driver_connection
+            plan = plan_of(make_due, "force_generic_plan", raw)
+    finally:
+        database.close()
+    assert not list(full_scans(plan, is_bounded=False))
+
+
 def test_no_statement_runs_that_was_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: set[str] = set()
     execute = Transaction._execute
