@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from hashlib import sha1
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from pydantic_core import to_json
 
 #: Part of the contract: another value would give every reply ever published a second id.
 REPLY_NAMESPACE: Final = UUID("ff6ba827-9d1e-45ae-a245-82aa0c08390e")
-_NAMESPACE: Final = REPLY_NAMESPACE.bytes
 
 
 def reply_id(source: str, event_id: str, redrive: int = 0) -> str:
@@ -34,5 +32,4 @@ def _id_of(parts: list[str | int]) -> str:
 
     That is without blanks, and with letters beyond ASCII as they are.
     """
-    digest = sha1(_NAMESPACE + to_json(parts), usedforsecurity=False).digest()
-    return str(UUID(bytes=digest[:16], version=5))
+    return str(uuid5(REPLY_NAMESPACE, to_json(parts).decode("utf-8")))

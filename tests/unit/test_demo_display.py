@@ -15,8 +15,8 @@ from worker.demo.lines import Lines
 from worker.demo.questions import Asked
 from worker.demo.record import ReplySeen, Trouble
 from worker.demo.report import report
-from worker.demo.screen import frame
-from worker.demo.view import Happening, Row, View, row_of, words_for, words_for_reply
+from worker.demo.screen import Photographer, frame
+from worker.demo.view import Happening, NoScreen, Row, View, row_of, words_for, words_for_reply
 
 GOOD = Summary(
     questions=3080,
@@ -85,6 +85,32 @@ def test_frame_shows_what_waits_below_what_was_answered() -> None:
     assert text.index("ann") < text.index("bob")
     assert "Because." in text
     assert "..." in text
+
+
+@pytest.mark.parametrize("happened_after", [0, 1, 30], ids=["nothing", "a little", "much"])
+@pytest.mark.parametrize("killed_at", [20, 30, 55], ids=["early", "in the middle", "late"])
+def test_picture_shows_the_kill_whenever_it_comes_and_whatever_comes_after(
+    killed_at: int, happened_after: int
+) -> None:
+    view = View(60, 20, "askrelay demo")
+    photographer = Photographer(NoScreen(), height=24)
+    photographer.start(view)
+    for view.replied in range(61):
+        if view.replied == killed_at:
+            view.happenings.append(Happening(1.0, "killed", is_trouble=True, is_highlight=True))
+        elif view.replied > killed_at:
+            view.happenings.extend([Happening(2.0, "recovered")] * happened_after)
+        photographer.tick()
+    assert "killed" in "\n".join(printed(photographer.taken))
+
+
+def test_picture_of_a_run_without_a_kill_is_its_end() -> None:
+    view = View(60, 20, "askrelay demo")
+    photographer = Photographer(NoScreen(), height=24)
+    photographer.start(view)
+    for view.replied in range(61):
+        photographer.tick()
+    assert "answered 60 of 60" in "\n".join(printed(photographer.taken))
 
 
 def test_lines_fit_80_columns_and_hold_no_control_characters() -> None:

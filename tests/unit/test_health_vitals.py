@@ -43,6 +43,18 @@ def test_a_loop_that_waits_for_others_is_not_stuck_until_it_works_again() -> Non
     assert set(vitals.stuck()) == {"intake"}
 
 
+def test_ratings_and_sweeper_may_wait_for_each_other() -> None:
+    clock = FakeClock()
+    vitals = Vitals(clock, RULES)
+    vitals.pulse("ratings")
+    vitals.pulse("sweeper")
+    # The sweeper looks once and deletes, a rating is one request: one after the other at their one place.
+    clock.now += SWEEPER_S + 2 * RULES.request_timeout_s + LEDGER_S + RULES.request_timeout_s
+    assert vitals.stuck() == {}
+    clock.now += 1
+    assert set(vitals.stuck()) == {"ratings", "sweeper"}
+
+
 def test_silence_before_the_excuse_ended_does_not_count() -> None:
     clock = FakeClock()
     vitals = Vitals(clock, RULES)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -73,6 +74,7 @@ async def test_confirms_that_do_not_come_are_one_line_with_their_number(
     monkeypatch.setattr(publisher, "CONFIRM_TIMEOUT_S", 0.0)
     log = Log()
     silent = Publisher(BusConfig(url="amqp://127.0.0.1"), log=log)
+    silent._wire = SimpleNamespace(connection=SimpleNamespace(gathering=nullcontext))
     silent._channel = SimpleNamespace(basic_publish=lambda *_, **__: None)
     silent._ready.set()
     messages = [Outgoing("crm.events", "key", b"{}", pika.BasicProperties(message_id=str(n))) for n in "ab"]

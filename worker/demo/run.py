@@ -173,14 +173,18 @@ class Demo:
             return
         number = fleet.kill_oldest()
         self.record.killed_at.append(time.monotonic())
-        self._tell(f"worker {number} is killed in the middle of its work (SIGKILL)", is_trouble=True)
+        self._tell(
+            f"worker {number} is killed in the middle of its work (SIGKILL)",
+            is_trouble=True,
+            is_highlight=True,
+        )
         self._tell(f"worker {fleet.start()} starts; what worker {number} held goes to the others")
 
     def _is_stalled(self) -> bool:
         return time.monotonic() - self._replied_at > STALLED_S + 3 * self.plan.settle_s
 
-    def _tell(self, text: str, *, is_trouble: bool = False) -> None:
-        happening = Happening(time.monotonic() - self._begun, text, is_trouble)
+    def _tell(self, text: str, *, is_trouble: bool = False, is_highlight: bool = False) -> None:
+        happening = Happening(time.monotonic() - self._begun, text, is_trouble, is_highlight)
         self.view.happenings.append(happening)
         self.screen.happened(happening)
 

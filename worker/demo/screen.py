@@ -19,7 +19,7 @@ HAPPENINGS_PART = 0.42
 #: At most so many rows show questions that wait.
 WAITING_ROWS = 4
 
-#: Part of the replies at which the picture is taken: after the kill, and before all is well again.
+#: Part of the replies at which the picture is taken, if it shows the kill: before all is well again.
 TAKEN_AT_PART = 0.6
 
 _STYLES = {"answered": "green", "recovered": "yellow", "reposted": "yellow"}
@@ -66,6 +66,7 @@ class Photographer:
         self._height = height
         self._view: View | None = None
         self.taken: RenderableType = Text()
+        self._shows_highlight = False
         self._is_taken = False
 
     def start(self, view: View) -> None:
@@ -83,11 +84,19 @@ class Photographer:
 
     def tick(self) -> None:
         """Keep the frame when it is time, and pass it on."""
-        view = self._view
-        if view is not None and not self._is_taken:
-            self.taken = frame(view, height=self._height)
-            self._is_taken = view.replied >= TAKEN_AT_PART * view.questions
+        if self._view is not None and not self._is_taken:
+            self._take(self._view)
         self.screen.tick()
+
+    def _take(self, view: View) -> None:
+        latest = latest_happenings(view, height=self._height)
+        shows_highlight = any(happening.is_highlight for happening in latest)
+        if self._shows_highlight and not shows_highlight:
+            # On a slow machine more happens meanwhile: the frame before this one is the better picture.
+            self._is_taken = True
+            return
+        self.taken, self._shows_highlight = frame(view, height=self._height), shows_highlight
+        self._is_taken = shows_highlight and view.replied >= TAKEN_AT_PART * view.questions
 
     def stop(self) -> None:
         """Pass it on."""
@@ -96,16 +105,28 @@ class Photographer:
 
 def frame(view: View, *, height: int) -> RenderableType:
     """Return everything that is shown, in at most this many lines."""
-    room = max(min(height - 1, TALLEST) - FIXED_LINES, 4)
-    happenings = int(room * HAPPENINGS_PART)
+    rows, happenings = _lines(height)
     return Group(
         Text(view.setting, style="bold", no_wrap=True, overflow="ellipsis"),
         _progress(view),
         Text(),
-        _table(view, room - happenings),
+        _table(view, rows),
         Text(),
-        *_happenings(view, happenings),
+        *_happenings(latest_happenings(view, height=height), happenings),
     )
+
+
+def latest_happenings(view: View, *, height: int) -> list[Happening]:
+    """Return what a frame of this many lines shows of what happened, latest last."""
+    _, lines = _lines(height)
+    return list(view.happenings)[-lines:]
+
+
+def _lines(height: int) -> tuple[int, int]:
+    """Return how many rows and how many happenings have room."""
+    room = max(min(height - 1, TALLEST) - FIXED_LINES, 4)
+    happenings = int(room * HAPPENINGS_PART)
+    return room - happenings, happenings
 
 
 def _progress(view: View) -> RenderableType:
@@ -141,8 +162,7 @@ def _cells(row: Row) -> tuple[Text, Text, Text, Text]:
     return Text(row.contact), Text(row.question), Text(row.answer), Text(row.conversation)
 
 
-def _happenings(view: View, lines: int) -> list[RenderableType]:
-    latest = list(view.happenings)[-lines:]
+def _happenings(latest: list[Happening], lines: int) -> list[RenderableType]:
     shown: list[RenderableType] = [
         Text(
             f"{happening.at_s:5.1f} s  {happening.text}",

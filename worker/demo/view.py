@@ -34,6 +34,8 @@ class Happening:
     text: str
     #: It was made to go wrong.
     is_trouble: bool = False
+    #: A picture of the run should show it.
+    is_highlight: bool = False
 
 
 @dataclass(slots=True)

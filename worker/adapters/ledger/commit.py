@@ -1,9 +1,10 @@
 """Group commit: the loop's waiting operations run in one transaction (PROTOCOL 3).
 
 Operations that come while a transaction runs go together in the next one; when nothing runs, an operation
-starts one at once. There is no timer. A transaction starts behind what the loop is about to do already: turns
-that the last one let go on bring their next operations first, and few large transactions cost less than many
-small ones, which take the interpreter from the loop in the middle of its work.
+starts one at once. There is no timer, but for operations that nobody hurries for. A transaction starts behind
+what the loop is about to do already: turns that the last one let go on bring their next operations first, and
+few large transactions cost less than many small ones, which take the interpreter from the loop in the middle
+of its work.
 """
 
 from __future__ import annotations

@@ -254,8 +254,8 @@ class GateRow:
         """Read the gate; the end of a throttle, which no call brings about, is written down and told."""
         if not self.pace.is_limited and self._stored(transaction, self._peek).reason is None:
             return self._read(transaction, self._load)
-        # With a pace there is one lock for all. Without one this claim may change a closed
-        # gate: workers that took the readers' lock first, to probe or to open it, would wait for each other.
+        # With a pace there is one lock for all. Without one this claim may change a closed gate: workers that
+        # took the readers' lock first, to probe or to open the gate, would wait for each other.
         stored = self._stored(transaction, self._load_to_change)
         gate = refreshed(stored, transaction.now)
         self._write(transaction, stored, gate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,6 @@ from worker.core.ports import PublishResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
 
     import pika
     from pika.channel import Channel
@@ -80,8 +79,6 @@ class Publisher:
         self._log = log
         self._wire: Wire | None = None
         self._channel: Channel | None = None
-        #: Sends what is published within together.
-        self._gathering: Callable[[], AbstractContextManager[None]] = nullcontext
         self._is_blocked = False
         self._ready = asyncio.Event()
         #: Messages without a confirm by the number the broker counts them under, oldest first.
@@ -105,7 +102,6 @@ class Publisher:
         wire.connection.add_on_connection_blocked_callback(self._on_blocked)
         wire.connection.add_on_connection_unblocked_callback(self._on_unblocked)
         self._wire, self._channel, self._published, self._is_blocked = wire, opened.channel, 0, False
-        self._gathering = wire.connection.gathering
         self._frame_max = wire.connection.params.frame_max or spec.FRAME_MAX_SIZE
         self._ready.set()
         is_up()
@@ -125,11 +121,11 @@ class Publisher:
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_TIMEOUT_S):
                 await self._ready.wait()
-        if self._channel is None or self._is_blocked:
+        if self._wire is None or self._is_blocked:
             # Written to a blocked connection it would only pile up in memory.
             return batch.results
         first = self._published + 1
-        with self._gathering():
+        with self._wire.connection.gathering():
             for index, message in enumerate(messages):
                 try:
                     self._write(batch, index, message)
