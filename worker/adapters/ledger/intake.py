@@ -65,16 +65,9 @@ class IntakeStatements:
             " where not exists (select 1 from erased e where e.event_hash = r.event_hash)"
             " order by r.ord on conflict (event_hash) do nothing returning event_hash, conversation"
         )
-        # As an array: of tables that were never analysed PostgreSQL believes that they are small, reads all
-        # conversations for each question, and keeps to that until the next analyze (seen: 25 ms for 60).
-        are_these = (
-            f"= any(array(select r.number from {numbers}))"
-            if dialect == "postgresql"
-            else f"in (select r.number from {numbers})"
-        )
         self.make_due = sa.text(
             "update conversations set due_at = :now where due_at is null and not is_blocked"
-            f" and number {are_these}"
+            f" and number in (select r.number from {numbers})"
         )
         self.find_repeats = sa.text(
             "select q.event_hash, q.data_hash, q.state, q.number from questions q"
