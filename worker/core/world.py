@@ -104,6 +104,8 @@ class Turn:
     has_heard: bool = False
     #: Told each piece of a streamed answer.
     on_progress: Callable[[str], None] | None = None
+    #: Told that the verdict is about to go to the ledger: the API is asked nothing more.
+    on_finish: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.conversation = self.claim.conversation
@@ -233,11 +235,13 @@ class Turn:
 
     async def finish(self, verdict: Verdict, reply: Reply | None) -> None:
         """Record the verdict; OutcomeUnknown when the message turns out to answer another question."""
-        number = self.question.number
+
+        async def write_verdict() -> OutboxReply | None:
+            self.on_finish()
+            return await self.world.ledger.finish(self.claim.lease, self.question.number, verdict, reply)
+
         try:
-            recorded = await self.write(
-                lambda: self.world.ledger.finish(self.claim.lease, number, verdict, reply)
-            )
+            recorded = await self.write(write_verdict)
         except MessageClaimed as error:
             raise OutcomeUnknown("the message answers another question") from error
         if recorded is not None:

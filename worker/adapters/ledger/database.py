@@ -262,7 +262,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 # says the same: a hundred looks are cheaper than one way through.
 _ALWAYS_BY_INDEX = (
     "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-    " -c random_page_cost=1.1"
+    " -c random_page_cost=1.1 -c plan_cache_mode=force_generic_plan"
 )
 
 
