@@ -168,9 +168,7 @@ def test_the_next_turn_is_claimed_along_with_a_verdict() -> None:
 
     bench.run(scenario)
     names = [name for name in bench.ledger.names() if name in ("claim", "finish")]
-    assert names[:3] == ["claim", "finish", "claim"], (
-        "behind the verdict, so that it sees what that sets free"
-    )
+    assert names[:3] == ["claim", "finish", "claim"], "so that it sees what the verdict sets free"
 
 
 def test_a_turn_that_was_recorded_needs_no_claim_of_its_own() -> None:
