@@ -142,9 +142,9 @@ def record(url: str, *questions: AcceptedQuestion, steps: Callable[[SqlLedger, C
 
 async def save(ledger: SqlLedger, claim: Claim, project_id: int, conversation: dict[str, Any]) -> None:
     """Save the conversation that a turn works with."""
-    await ledger.set_project(claim.lease, project_id)
     await ledger.save_session(
         claim.lease,
+        project_id=project_id,
         session_id=conversation["session_id"],
         conversation_id=conversation["id"],
         highest_message_id=0,

@@ -67,10 +67,13 @@ class Driver:
         session_id = conversation.session_id
         if session_id is None:
             session_id = f"{conversation.number:032x}"
-            await self.ledger.set_project(claim.lease, PROJECT)
-            await self.ledger.begin_create(claim.lease)
+            await self.ledger.begin_create(claim.lease, PROJECT)
             await self.ledger.save_session(
-                claim.lease, session_id=session_id, conversation_id=conversation.number, highest_message_id=0
+                claim.lease,
+                project_id=PROJECT,
+                session_id=session_id,
+                conversation_id=conversation.number,
+                highest_message_id=0,
             )
         await self.ledger.begin_post(claim.lease, question.number, session_id=session_id)
         message = RemoteMessage(next(self._messages), question.text, "An answer.", conversation.external_id)

@@ -113,9 +113,12 @@ async def claim_one(ledger: SqlLedger) -> Claim:
 
 async def ensured(ledger: SqlLedger, claim: Claim, session_id: str = SESSION, *, highest: int = 0) -> None:
     """Save a session for the conversation of a claim."""
-    await ledger.set_project(claim.lease, PROJECT)
     await ledger.save_session(
-        claim.lease, session_id=session_id, conversation_id=42, highest_message_id=highest
+        claim.lease,
+        project_id=PROJECT,
+        session_id=session_id,
+        conversation_id=42,
+        highest_message_id=highest,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.contract.ledger_cases import (
+    PROJECT,
     SESSION,
     answer,
     answered,
@@ -74,7 +75,9 @@ async def test_an_answer_found_in_a_former_session_does_not_raise_the_new_ones_b
 async def test_an_answer_brings_the_conversations_number_where_it_was_missing(ledger: SqlLedger) -> None:
     await ledger.accept([asked("a"), asked("b")])
     claim = await claim_one(ledger)
-    await ledger.save_session(claim.lease, session_id=SESSION, conversation_id=None, highest_message_id=0)
+    await ledger.save_session(
+        claim.lease, project_id=PROJECT, session_id=SESSION, conversation_id=None, highest_message_id=0
+    )
     verdict = Answered(message(1, conversation_id=77), SESSION, "posted", None)
     await ledger.finish(claim.lease, claim.question.number, verdict, reply_to(claim))
     assert (await claim_one(ledger)).conversation.conversation_id == 77
@@ -215,7 +218,7 @@ async def test_two_questions_that_claim_one_message_at_once_leave_one_culprit_an
         for claim in claims:
             # Six conversations saved one session: only a mistake of the API could bring that about.
             await ledger.save_session(
-                claim.lease, session_id=SESSION, conversation_id=1, highest_message_id=0
+                claim.lease, project_id=PROJECT, session_id=SESSION, conversation_id=1, highest_message_id=0
             )
         for claim in claims:
             await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)

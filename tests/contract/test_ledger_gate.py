@@ -10,6 +10,7 @@ import pytest
 
 from tests.contract.ledger_cases import (
     LEASE_S,
+    PROJECT,
     REQUEST_TIMEOUT_S,
     SESSION,
     answer,
@@ -74,7 +75,7 @@ async def test_intents_and_creations_count_against_the_pace_too(ledger_url: str)
     async with opened(ledger_url, pace=Pace(3, 0)) as ledger:
         await ledger.accept([asked()])
         claim = await claim_one(ledger)
-        await ledger.begin_create(claim.lease)
+        await ledger.begin_create(claim.lease, PROJECT)
         await ensured(ledger, claim)
         await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
         await ledger.admit_read(claim.lease)

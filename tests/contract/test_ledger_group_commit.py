@@ -190,7 +190,7 @@ async def test_an_operation_that_the_database_refuses_fails_alone(
         ledger.accept([asked("a", "a")]),
         ledger.accept([asked("bad", "bad", expires_at=math.nan)]),
         ledger.accept([asked("b", "b")]),
-        ledger.set_project(Lease(99, 1), 1),
+        ledger.cancel_create(Lease(99, 1)),
     )
     assert [result[0].result for result in results[:3]] == ["new", "refused", "new"]
     assert isinstance(results[3], LeaseLost)
@@ -203,7 +203,7 @@ async def test_a_lost_lease_fails_alone_and_its_transaction_commits(
     await ledger.accept([asked()])
     claim = await claim_one(ledger)
     results = await together(
-        ledger, batches, ledger.set_project(Lease(99, 1), 1), ledger.set_project(claim.lease, 5)
+        ledger, batches, ledger.cancel_create(Lease(99, 1)), ledger.cancel_create(claim.lease)
     )
     assert batches.sizes == [2]
     assert isinstance(results[0], LeaseLost)

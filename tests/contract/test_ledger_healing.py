@@ -41,7 +41,7 @@ async def created(ledger: SqlLedger, event_id: str = "evt-1", *, creations: int 
     await ledger.accept([asked(event_id)])
     claim = await claim_one(ledger)
     for _ in range(creations):
-        await ledger.begin_create(claim.lease)
+        await ledger.begin_create(claim.lease, PROJECT)
     await ensured(ledger, claim)
     return claim
 
@@ -78,10 +78,10 @@ async def test_second_creation_makes_a_conversation_due_once_both_must_be_listed
 async def test_creations_are_counted_over_turns(ledger: SqlLedger, ledger_url: str) -> None:
     # The first worker was killed after its creation was begun.
     await ledger.accept([asked()])
-    await ledger.begin_create((await claim_one(ledger)).lease)
+    await ledger.begin_create((await claim_one(ledger)).lease, PROJECT)
     let_pass(ledger_url, LEASE_S)
     claim = await claim_one(ledger)
-    await ledger.begin_create(claim.lease)
+    await ledger.begin_create(claim.lease, PROJECT)
     await ensured(ledger, claim)
     await answer(ledger, claim, 6)
     let_pass(ledger_url, HEAL_AFTER_S)
@@ -91,9 +91,13 @@ async def test_creations_are_counted_over_turns(ledger: SqlLedger, ledger_url: s
 async def test_adoption_that_saw_extras_makes_a_conversation_due(ledger: SqlLedger, ledger_url: str) -> None:
     await ledger.accept([asked()])
     claim = await claim_one(ledger)
-    await ledger.set_project(claim.lease, PROJECT)
     await ledger.save_session(
-        claim.lease, session_id=SESSION, conversation_id=42, highest_message_id=5, has_extras=True
+        claim.lease,
+        project_id=PROJECT,
+        session_id=SESSION,
+        conversation_id=42,
+        highest_message_id=5,
+        has_extras=True,
     )
     await answer(ledger, claim, 6)
     assert await ledger.take_healing() is None

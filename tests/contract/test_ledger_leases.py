@@ -9,6 +9,7 @@ import pytest
 
 from tests.contract.ledger_cases import (
     LEASE_S,
+    PROJECT,
     SESSION,
     answer,
     answered,
@@ -104,11 +105,10 @@ async def overtaken(ledger: SqlLedger, by: SqlLedger, url: str) -> Claim:
 
 
 WRITES = {
-    "set_project": lambda ledger, claim: ledger.set_project(claim.lease, 9),
-    "begin_create": lambda ledger, claim: ledger.begin_create(claim.lease),
+    "begin_create": lambda ledger, claim: ledger.begin_create(claim.lease, PROJECT),
     "cancel_create": lambda ledger, claim: ledger.cancel_create(claim.lease),
     "save_session": lambda ledger, claim: ledger.save_session(
-        claim.lease, session_id="other", conversation_id=1, highest_message_id=1
+        claim.lease, project_id=PROJECT, session_id="other", conversation_id=1, highest_message_id=1
     ),
     "forget_session": lambda ledger, claim: ledger.forget_session(claim.lease),
     "begin_post": lambda ledger, claim: ledger.begin_post(
@@ -180,7 +180,7 @@ async def test_a_forged_lease_is_no_lease(ledger: SqlLedger) -> None:
     claim = await claim_one(ledger)
     for forged in (Lease(claim.lease.conversation, claim.lease.token + 1), Lease(99, claim.lease.token)):
         with pytest.raises(LeaseLost):
-            await ledger.set_project(forged, 1)
+            await ledger.cancel_create(forged)
 
 
 def wait_until_up_for(url: str, seconds: float) -> None:

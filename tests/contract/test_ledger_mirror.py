@@ -52,7 +52,11 @@ async def answer(
     elif claim.conversation.session_id != session_id:
         await ledger.forget_session(claim.lease)
         await ledger.save_session(
-            claim.lease, session_id=session_id, conversation_id=43, highest_message_id=highest
+            claim.lease,
+            project_id=PROJECT,
+            session_id=session_id,
+            conversation_id=43,
+            highest_message_id=highest,
         )
     await ledger.begin_post(claim.lease, claim.question.number, session_id=session_id)
     body = {

@@ -36,9 +36,23 @@ async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
 async def test_the_project_is_fixed_once(ledger: SqlLedger) -> None:
     await ledger.accept([asked()])
     claim = await claim_one(ledger)
-    await ledger.set_project(claim.lease, PROJECT)
-    with pytest.raises(LeaseLost):
-        await ledger.set_project(claim.lease, 9)
+    await ledger.begin_create(claim.lease, PROJECT)
+    await end(ledger, claim, Retry("unreachable", 0.0))
+    claim = await claim_one(ledger)
+    assert claim.conversation.project_id == PROJECT
+    await ledger.begin_create(claim.lease, 9)
+    await ledger.save_session(
+        claim.lease, project_id=9, session_id=SESSION, conversation_id=1, highest_message_id=0
+    )
+    await end(ledger, claim, Retry("unreachable", 0.0))
+    assert (await claim_one(ledger)).conversation.project_id == PROJECT
+
+
+async def test_a_conversation_that_was_found_has_its_project_with_its_session(ledger: SqlLedger) -> None:
+    await ledger.accept([asked()])
+    claim = await claim_one(ledger)
+    assert claim.conversation.project_id is None
+    await ensured(ledger, claim)
     await end(ledger, claim, Retry("unreachable", 0.0))
     assert (await claim_one(ledger)).conversation.project_id == PROJECT
 
@@ -46,7 +60,7 @@ async def test_the_project_is_fixed_once(ledger: SqlLedger) -> None:
 async def test_an_intent_to_create_stays_until_it_is_cancelled_or_saved(ledger: SqlLedger) -> None:
     await ledger.accept([asked()])
     claim = await claim_one(ledger)
-    await ledger.begin_create(claim.lease)
+    await ledger.begin_create(claim.lease, PROJECT)
     await end(ledger, claim, Snooze("creation_pending", 0.0))
     claim = await claim_one(ledger)
     assert claim.conversation.create_intent_at == pytest.approx(claim.claimed_at, abs=10)
@@ -75,7 +89,9 @@ async def test_a_forgotten_session_is_remembered_and_a_new_epoch_begins(ledger: 
     await ledger.forget_session(claim.lease)
     with pytest.raises(LeaseLost):
         await ledger.forget_session(claim.lease)
-    await ledger.save_session(claim.lease, session_id="second", conversation_id=2, highest_message_id=0)
+    await ledger.save_session(
+        claim.lease, project_id=PROJECT, session_id="second", conversation_id=2, highest_message_id=0
+    )
     await ledger.forget_session(claim.lease)
     await end(ledger, claim, Retry("unreachable", 0.0))
     conversation = (await claim_one(ledger)).conversation
@@ -131,7 +147,7 @@ async def test_no_intent_of_another_worker_is_committed_after_a_pause_was(
         with pytest.raises(GateClosed):
             await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
         with pytest.raises(GateClosed):
-            await ledger.begin_create(claim.lease)
+            await ledger.begin_create(claim.lease, PROJECT)
         with pytest.raises(GateClosed):
             await ledger.admit_read(claim.lease)
 

@@ -39,7 +39,7 @@ async def test_another_boot_ends_every_lease(url: str, monkeypatch: pytest.Monke
         assert again.question.expired_leases == 0, "a power cut is no crash of the question's"
     async with opened(url) as ledger:
         with pytest.raises(LeaseLost):
-            await ledger.set_project(old.lease, 1)
+            await ledger.cancel_create(old.lease)
 
 
 async def test_the_same_boot_ends_none(url: str) -> None:
@@ -48,7 +48,7 @@ async def test_the_same_boot_ends_none(url: str) -> None:
         claim = await claim_one(ledger)
     async with opened(url) as ledger:
         assert (await ledger.claim(1)).turns == ()
-        await ledger.set_project(claim.lease, 1)
+        await ledger.cancel_create(claim.lease)
 
 
 async def test_another_boot_is_noticed_although_the_first_transaction_failed(

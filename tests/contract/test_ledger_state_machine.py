@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.contract.ledger_cases import LEASE_S, answered, asked, reply_to
+from tests.contract.ledger_cases import LEASE_S, PROJECT, answered, asked, reply_to
 from tests.contract.ledger_direct import START, WORKERS, DirectLedger
 from tests.contract.ledger_model import LedgerModel, Thread
 from worker.adapters.ledger.intake import REPEAT_WINDOW_S, Accept
@@ -159,7 +159,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def begin_create(self, data: st.DataObject) -> None:
         held = self._one_of(data)
-        assert self.ledger.do(held.worker, BeginCreate(held.claim.lease)) == self.model.begin_create(
+        assert self.ledger.do(held.worker, BeginCreate(held.claim.lease, PROJECT)) == self.model.begin_create(
             *held.lease
         )
 
@@ -170,7 +170,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _save_session(self, held: Held, session: str, highest: int) -> None:
         saved = self.ledger.do(
-            held.worker, SaveSession(held.claim.lease, session, 42, highest, has_extras=False)
+            held.worker, SaveSession(held.claim.lease, PROJECT, session, 42, highest, has_extras=False)
         )
         assert saved == self.model.save_session(*held.lease, session, highest)
 

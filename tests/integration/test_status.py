@@ -88,8 +88,9 @@ def reply_to(claim: Claim) -> Reply:
 async def begin(ledger: SqlLedger, claim: Claim) -> str:
     """Bring a claimed question to the state of being posted; returns the session."""
     session_id = f"session-{claim.conversation.number}"
-    await ledger.set_project(claim.lease, 123)
-    await ledger.save_session(claim.lease, session_id=session_id, conversation_id=7, highest_message_id=4)
+    await ledger.save_session(
+        claim.lease, project_id=123, session_id=session_id, conversation_id=7, highest_message_id=4
+    )
     await ledger.begin_post(claim.lease, claim.question.number, session_id=session_id)
     return session_id
 

@@ -272,11 +272,8 @@ class FakeLedger(Scripted):
     async def renew(self, leases: Sequence[Lease]) -> set[Lease]:
         return await self.play("renew", lambda _: set(), leases)
 
-    async def set_project(self, lease: Lease, project_id: int) -> None:
-        await self.play("set_project", lambda *_: None, lease, project_id)
-
-    async def begin_create(self, lease: Lease) -> None:
-        await self.play("begin_create", lambda _: None, lease)
+    async def begin_create(self, lease: Lease, project_id: int) -> None:
+        await self.play("begin_create", lambda *_: None, lease, project_id)
 
     async def cancel_create(self, lease: Lease) -> None:
         await self.play("cancel_create", lambda _: None, lease)
@@ -285,6 +282,7 @@ class FakeLedger(Scripted):
         self,
         lease: Lease,
         *,
+        project_id: int,
         session_id: str,
         conversation_id: int | None,
         highest_message_id: int,
@@ -294,7 +292,14 @@ class FakeLedger(Scripted):
             self.highest_message_id = highest_message_id
 
         await self.play(
-            "save_session", save, lease, session_id, conversation_id, highest_message_id, has_extras
+            "save_session",
+            save,
+            lease,
+            session_id,
+            conversation_id,
+            highest_message_id,
+            has_extras,
+            project_id,
         )
 
     async def forget_session(self, lease: Lease) -> None:

@@ -43,19 +43,14 @@ async def test_a_new_contact_gets_one_conversation_named_by_its_tag(bench: Bench
     verdict = await bench.finished(NEW)
     assert isinstance(verdict, Answered)
     assert [remote.name for remote in bench.assistant.conversations] == [NAME]
-    assert bench.ledger.called("set_project") == [(LEASE, PROJECT)]
-    assert bench.ledger.called("save_session")[0][:4] == (LEASE, "session-1", 1, 0)
+    assert bench.ledger.called("begin_create") == [(LEASE, PROJECT)]
+    assert bench.ledger.called("save_session") == [(LEASE, "session-1", 1, 0, False, PROJECT)]
     assert bench.reply_data["project_id"] == PROJECT
-
-
-async def test_the_project_is_fixed_before_anything_is_looked_for(bench: Bench) -> None:
-    await bench.taken(NEW)
-    assert bench.ledger.names()[0] == "set_project"
 
 
 async def test_a_conversation_that_began_in_a_project_stays_there(bench: Bench) -> None:
     await bench.taken(replace(NEW, project_id=99))
-    assert not bench.ledger.called("set_project")
+    assert bench.ledger.called("begin_create") == [(LEASE, 99)]
     assert bench.assistant.called("create_conversation")[0][:2] == (99, name_of(99, NEW))
 
 

@@ -172,9 +172,9 @@ async def test_a_turn_that_asked_the_api_nothing_tells_the_gate_nothing(bench: B
 
 
 async def test_a_ledger_that_is_away_is_waited_for_within_the_turn(bench: Bench) -> None:
-    bench.ledger.script("set_project", LedgerUnavailable(), LedgerUnavailable())
+    bench.ledger.script("begin_create", LedgerUnavailable(), LedgerUnavailable())
     assert isinstance(await bench.taken(NEW), Answered)
-    assert len(bench.ledger.called("set_project")) == 3
+    assert len(bench.ledger.called("begin_create")) == 3
 
 
 async def test_a_mistake_of_ours_is_no_verdict(bench: Bench) -> None:

@@ -33,10 +33,8 @@ async def ensure_conversation(turn: Turn) -> None:
     """
     if turn.conversation.session_id is not None:
         return
-    ledger, lease, project_id = turn.world.ledger, turn.claim.lease, turn.project_id
-    if turn.conversation.project_id is None:
-        await turn.write(lambda: ledger.set_project(lease, project_id))
-        turn.conversation = replace(turn.conversation, project_id=project_id)
+    # Fixed for this turn, and for good with the first that is written of the conversation.
+    turn.conversation = replace(turn.conversation, project_id=turn.project_id)
     listed_at = turn.ledger_time()
     found = await _listed(turn)
     turn.world.points.reached(RecoveryPoint.CONVERSATIONS_LISTED)
@@ -153,6 +151,7 @@ async def _save(
     await turn.write(
         lambda: ledger.save_session(
             lease,
+            project_id=turn.project_id,
             session_id=session_id,
             conversation_id=conversation_id,
             highest_message_id=highest,

@@ -184,12 +184,8 @@ class Ledger(Protocol):
         """Prolong leases and return those that are lost."""
         ...
 
-    async def set_project(self, lease: Lease, project_id: int) -> None:
-        """Fix the project of a conversation before anything is created in it."""
-        ...
-
-    async def begin_create(self, lease: Lease) -> None:
-        """Record that a conversation is about to be created; raises GateClosed."""
+    async def begin_create(self, lease: Lease, project_id: int) -> None:
+        """Record that a conversation is about to be created in a project; raises GateClosed."""
         ...
 
     async def cancel_create(self, lease: Lease) -> None:
@@ -200,12 +196,13 @@ class Ledger(Protocol):
         self,
         lease: Lease,
         *,
+        project_id: int,
         session_id: str,
         conversation_id: int | None,
         highest_message_id: int,
         has_extras: bool = False,
     ) -> None:
-        """Save the conversation's session and the highest message id in it, together.
+        """Save the conversation's session, its project and the highest message id in it, together.
 
         ``has_extras``: the API lists more than this one, so the sweeper is to heal it.
         """

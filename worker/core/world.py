@@ -217,7 +217,7 @@ class Turn:
         async def begin() -> None:
             nonlocal begun_at
             begun_at = self.world.clock.boottime()
-            await self.world.ledger.begin_create(self.claim.lease)
+            await self.world.ledger.begin_create(self.claim.lease, self.project_id)
 
         await self._through_gate(begin)
         return begun_at

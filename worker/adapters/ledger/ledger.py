@@ -59,7 +59,6 @@ from worker.adapters.ledger.sessions import (
     SaveSession,
     Sessions,
     SessionStatements,
-    SetProject,
 )
 from worker.adapters.ledger.turns import (
     BeginPost,
@@ -202,7 +201,6 @@ def make_handlers(
         RecordAccepted: turns.record_accepted,
         Finish: turns.finish,
         Report: turns.report,
-        SetProject: sessions.set_project,
         CancelCreate: sessions.cancel_create,
         SaveSession: sessions.save_session,
         ForgetSession: sessions.forget_session,
@@ -287,13 +285,9 @@ class SqlLedger:
         lost: set[Lease] = await self._run(Renew(leases))
         return lost
 
-    async def set_project(self, lease: Lease, project_id: int) -> None:
+    async def begin_create(self, lease: Lease, project_id: int) -> None:
         """See the port."""
-        await self._run(SetProject(lease, project_id))
-
-    async def begin_create(self, lease: Lease) -> None:
-        """See the port."""
-        await self._run(BeginCreate(lease))
+        await self._run(BeginCreate(lease, project_id))
 
     async def cancel_create(self, lease: Lease) -> None:
         """See the port."""
@@ -303,13 +297,16 @@ class SqlLedger:
         self,
         lease: Lease,
         *,
+        project_id: int,
         session_id: str,
         conversation_id: int | None,
         highest_message_id: int,
         has_extras: bool = False,
     ) -> None:
         """See the port."""
-        await self._run(SaveSession(lease, session_id, conversation_id, highest_message_id, has_extras))
+        await self._run(
+            SaveSession(lease, project_id, session_id, conversation_id, highest_message_id, has_extras)
+        )
 
     async def raise_highest(self, lease: Lease, highest_message_id: int) -> None:
         """See the port."""

@@ -18,18 +18,11 @@ from worker.core.ports import ReadShare
 
 
 @dataclass(frozen=True, slots=True)
-class SetProject:
-    """Fix the project."""
+class BeginCreate:
+    """Record the intent to create, and where."""
 
     lease: Lease
     project_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class BeginCreate:
-    """Record the intent to create."""
-
-    lease: Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +34,10 @@ class CancelCreate:
 
 @dataclass(frozen=True, slots=True)
 class SaveSession:
-    """Save session and highest message id together."""
+    """Save session, project and highest message id together."""
 
     lease: Lease
+    project_id: int
     session_id: str
     conversation_id: int | None
     highest_message_id: int
@@ -77,28 +71,26 @@ class SessionStatements:
     """The statements, once per dialect. Those of a new contact's way take many conversations at once."""
 
     def __init__(self, dialect: Dialect) -> None:
-        numbers = rows_from(dialect, number="int")
         projects = rows_from(dialect, number="int", project_id="int")
         sessions = rows_from(
             dialect,
             number="int",
+            project_id="int",
             session_id="text",
             conversation_id="int",
             highest="int",
             has_extras="bool",
         )
-        self.set_project = sa.text(
-            f"update conversations set project_id = r.project_id from {projects}"
-            " where conversations.number = r.number and conversations.project_id is null"
-            " returning conversations.number as number"
-        )
+        # A conversation stays in the project in which it began.
+        in_project = "project_id = coalesce(conversations.project_id, r.project_id)"
         self.begin_create = sa.text(
-            "update conversations set create_intent_at = :now, creates = creates + 1"
-            f" where number in (select r.number from {numbers}) and session_id is null returning number"
+            f"update conversations set create_intent_at = :now, creates = creates + 1, {in_project}"
+            f" from {projects} where conversations.number = r.number and conversations.session_id is null"
+            " returning conversations.number as number"
         )
         self.save_session = sa.text(
             "update conversations set session_id = r.session_id, conversation_id = r.conversation_id,"
-            " highest_message_id = r.highest, create_intent_at = null, creates = 0,"
+            f" highest_message_id = r.highest, create_intent_at = null, creates = 0, {in_project},"
             # Two creations may have made two conversations: look for the extra one when it must be listed.
             " heal_looks = 0, heal_at = case when r.has_extras or creates > 1 then :heal_at end"
             f" from {sessions} where conversations.number = r.number and conversations.session_id is null"
@@ -126,28 +118,15 @@ class Sessions:
     statements: SessionStatements
     leases: Leases
 
-    def set_project(
-        self, transaction: Transaction, operations: Sequence[SetProject]
-    ) -> Sequence[LedgerError | None]:
-        """Fix the projects of conversations that have none."""
-        held = self._held(transaction, operations)
-        rows = [
-            (operation.lease.conversation, operation.project_id)
-            for operation in operations
-            if operation.lease in held
-        ]
-        written = transaction.rows(self.statements.set_project, rows=as_rows(rows))
-        return _results(operations, held, written)
-
     def begin_create(
         self, transaction: Transaction, operations: Sequence[BeginCreate]
     ) -> Sequence[LedgerError | None]:
         """Record intents to create; GateClosed stands where the request may not begin."""
         held = self._held(transaction, operations)
-        numbers = [operation.lease.conversation for operation in operations if operation.lease in held]
-        asked = [Request(number, "posts") for number in numbers]
-        gate = dict(zip(numbers, self.leases.gate.requests(transaction, asked), strict=True))
-        rows = as_rows([(number,) for number in numbers if gate[number] is None])
+        projects = {each.lease.conversation: each.project_id for each in operations if each.lease in held}
+        asked = [Request(number, "posts") for number in projects]
+        gate = dict(zip(projects, self.leases.gate.requests(transaction, asked), strict=True))
+        rows = as_rows([item for item in projects.items() if gate[item[0]] is None])
         written = transaction.rows(self.statements.begin_create, rows=rows, now=transaction.now)
         return [
             (operation.lease in held and gate[operation.lease.conversation]) or result
@@ -162,6 +141,7 @@ class Sessions:
         rows = [
             (
                 operation.lease.conversation,
+                operation.project_id,
                 operation.session_id,
                 operation.conversation_id,
                 operation.highest_message_id,
@@ -237,7 +217,7 @@ class Sessions:
         return self.leases.lock(transaction, [operation.lease for operation in operations])
 
 
-SessionOperation = SetProject | BeginCreate | CancelCreate | SaveSession | ForgetSession | RaiseHighest
+SessionOperation = BeginCreate | CancelCreate | SaveSession | ForgetSession | RaiseHighest
 
 
 def _results(
