@@ -26,7 +26,7 @@ CONTENTS = Contents(finished=20_000, waiting=2_000, erased=20_000, contacts=5_00
 #: The tables that grow. The others hold a row for each worker or API key.
 GROWING = frozenset({"questions", "conversations", "replies", "erased", "contact_days"})
 #: Parameters that stand in a list of columns, where PostgreSQL cannot see that they are times.
-TIMES = ("now", "due_at", "until", "heal_at")
+TIMES = ("now", "due_at", "until", "heal_at", "soon")
 #: Parameters that stand for many rows.
 ROWS = ("rows", "keys")
 #: What is in flight: no more rows than requests at once, however large the tables are.

@@ -89,12 +89,12 @@ async def test_a_snooze_survives_a_boot(url: str, monkeypatch: pytest.MonkeyPatc
     async with opened(url) as ledger:
         await ledger.accept([asked()])
         claim = await claim_one(ledger)
-        await ledger.finish(claim.lease, claim.question.number, Retry("unreachable", 60.0), None)
+        await ledger.finish(claim.lease, claim.question.number, Retry("unreachable", 8.0), None)
     reboot(monkeypatch)
     async with opened(url) as ledger:
         claims = await ledger.claim(1)
         assert claims.turns == ()
-        assert claims.next_due_in_s == pytest.approx(60, abs=5)
+        assert claims.next_due_in_s == pytest.approx(8, abs=5)
 
 
 async def test_a_wall_clock_that_was_wrong_before_the_boot_holds_up_nothing(

@@ -213,7 +213,7 @@ class Claims:
     """What one look at the ledger gave."""
 
     turns: tuple[Claim, ...]
-    #: In how many seconds something is due that is not now; None when nothing is known.
+    #: In how many seconds something is due that is not now; None when nothing is that soon.
     next_due_in_s: float | None
     #: More may be waiting than was taken.
     has_more: bool

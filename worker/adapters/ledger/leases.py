@@ -18,6 +18,9 @@ from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LeaseLost
 from worker.core.model import Claim, Claims, Conversation, Intent, Lease, MessageOptions, Question
 
+#: s. What is due later is not looked for: processes look by themselves more often, and later than that stand
+#: all the leases that are held.
+SOON_S = 10.0
 #: Among what a transaction keeps: by conversation, the leases of this process on those that it locked first.
 _LOCKED = "locked"
 
@@ -113,7 +116,8 @@ class LeaseStatements:
             f" and expired_leases > 0 and conversation in (select r.number from {numbers})"
         )
         self.next_due = sa.text(
-            "select min(due_at) from conversations where due_at > :now and (owner is null or owner <> :owner)"
+            "select min(due_at) from conversations where due_at > :now and due_at <= :soon"
+            " and (owner is null or owner <> :owner)"
         )
         keys = rows_from(dialect, key="text").replace(":rows", ":keys")
         self.lock_first = sa.text(
@@ -284,7 +288,7 @@ class Leases:
             return _closed(turns, chosen.retry_in_s, chosen.reason)
         if chosen.is_cut_off:
             return Claims(turns, None, has_more=True)
-        next_due = transaction.scalar(self.statements.next_due, now=now, owner=self.owner)
+        next_due = transaction.scalar(self.statements.next_due, now=now, soon=now + SOON_S, owner=self.owner)
         return Claims(turns, None if next_due is None else next_due - now, has_more=False)
 
     def _lease(
