@@ -118,7 +118,9 @@ class Contacts:
             "answer_unreadable": "answer_late" in rates
             or (self._here.api.is_streaming and "conversation_deleted" in rates),
             "outcome_unknown": self._here.rules.on_unknown == "hold",
-            "crash_poison": not {"crash", "crash_at_point", "pause", "pause_at_point"}.isdisjoint(rates),
+            # To break A2 processes are stopped, and for longer than a lease.
+            "crash_poison": self._here.api.broken_assumption == "A2"
+            or not {"crash", "crash_at_point", "pause", "pause_at_point"}.isdisjoint(rates),
         }
         return frozenset(code for code, may in may_fail.items() if may)
 
