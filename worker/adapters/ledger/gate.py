@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import lru_cache
 
 import sqlalchemy as sa
@@ -37,8 +36,6 @@ from worker.core.gate import (
 from worker.core.model import GateNews
 from worker.core.pace import Pace, Spent
 
-#: The row's name among what a transaction keeps, with the lock it has.
-_KEPT = "gate"
 #: Marks the owner of a lease that is held for healing.
 HEALING = " (healing)"
 
@@ -78,16 +75,6 @@ class Request:
     is_healing: bool = False
 
 
-class _Lock(IntEnum):
-    """How a transaction holds the row, weakest first."""
-
-    #: Others may change it meanwhile.
-    NONE = 0
-    #: Others may read it too.
-    SHARED = 1
-    OURS = 2
-
-
 class GateRow:
     """One API key's gate, read and written inside the ledger's transactions.
 
@@ -113,16 +100,13 @@ class GateRow:
         self._lease_s = lease_s
         self._request_timeout_s = request_timeout_s
         self._on_change = on_change
-        is_postgresql = dialect == "postgresql"
-        locking = {_Lock.NONE: "", _Lock.SHARED: " for share", _Lock.OURS: " for update"}
-        columns = f"select {', '.join(_COLUMNS)} from gates where key = :key"
-        self._select = {
-            lock: sa.text(columns + (words if is_postgresql else "")) for lock, words in locking.items()
-        }
-        # SQLite's transactions are alone, and have every lock.
-        self._least = _Lock.NONE if is_postgresql else _Lock.OURS
+        for_update = " for update" if dialect == "postgresql" else ""
         # Without a pace the row changes only on news: readers share it, so that no intent commits past it.
-        self._to_read = _Lock.OURS if pace.is_limited else _Lock.SHARED
+        for_reading = for_update if pace.is_limited else (" for share" if dialect == "postgresql" else "")
+        columns = f"select {', '.join(_COLUMNS)} from gates where key = :key"
+        self._load = sa.text(columns + for_reading)
+        self._load_to_change = sa.text(columns + for_update)
+        self._peek = sa.text(columns)
         self._add = sa.text("insert into gates (key) values (:key) on conflict (key) do nothing")
         self._alter = sa.text("update gates set is_altering = true where key = :key")
         changing = [column for column in _COLUMNS if column != "is_altering"]
@@ -179,7 +163,7 @@ class GateRow:
 
     def hold_probe(self, transaction: Transaction, conversation: int) -> None:
         """Make this conversation's turn the probe."""
-        stored = self._stored(transaction, _Lock.OURS)
+        stored = self._stored(transaction, self._load_to_change)
         gate = refreshed(stored, transaction.now)
         self._write(
             transaction,
@@ -191,7 +175,7 @@ class GateRow:
         """Count each request; GateClosed stands where one may not begin."""
         if not asked:
             return []
-        stored = self._stored(transaction, self._to_read)
+        stored = self._stored(transaction, self._load)
         gate = refreshed(stored, transaction.now)
         results: list[GateClosed | None] = [None for _ in asked]
         together = self._admit_together(gate, transaction.now, asked)
@@ -208,30 +192,29 @@ class GateRow:
 
     def end_healing(self, transaction: Transaction) -> None:
         """Give the place back that this worker's healing had."""
-        if self._read(transaction, _Lock.NONE).healer == self._worker:
-            stored = self._stored(transaction, _Lock.OURS)
+        if self._read(transaction, self._peek).healer == self._worker:
+            stored = self._stored(transaction, self._load_to_change)
             self._write(transaction, stored, end_healer(stored, worker=self._worker))
 
     def hear(self, transaction: Transaction, news: GateNews, conversation: int | None) -> None:
         """Apply what a call told."""
-        if news.kind in {"ok", "answered"} and is_idle(self._read(transaction, _Lock.NONE)):
+        if news.kind in {"ok", "answered"} and is_idle(self._read(transaction, self._peek)):
             return
-        stored = self._stored(transaction, _Lock.OURS)
+        stored = self._stored(transaction, self._load_to_change)
         gate = refreshed(stored, transaction.now)
         self._write(transaction, stored, hear(gate, transaction.now, news, conversation=conversation))
 
     def note_altering(self, transaction: Transaction) -> None:
         """Remember that the API changes what it is sent."""
-        gate = self._stored(transaction, _Lock.NONE)
-        if not gate.is_altering:
-            transaction.run(self._alter, key=self._key)
-            del transaction.kept[_KEPT]
+        if self._read(transaction, self._peek).is_altering:
+            return
+        transaction.run(self._alter, key=self._key)
 
     def end_probe(self, transaction: Transaction, conversation: int) -> None:
         """Give the probe back when its turn ended without news."""
-        if self._read(transaction, _Lock.NONE).probe != conversation:
+        if self._read(transaction, self._peek).probe != conversation:
             return
-        stored = self._stored(transaction, _Lock.OURS)
+        stored = self._stored(transaction, self._load_to_change)
         gate = refreshed(stored, transaction.now)
         self._write(transaction, stored, end_probe(gate, transaction.now, conversation=conversation))
 
@@ -269,28 +252,19 @@ class GateRow:
 
     def _read_for_claim(self, transaction: Transaction) -> Gate:
         """Read the gate; the end of a throttle, which no call brings about, is written down and told."""
-        if not self.pace.is_limited and self._stored(transaction, _Lock.NONE).reason is None:
-            return self._read(transaction, self._to_read)
+        if not self.pace.is_limited and self._stored(transaction, self._peek).reason is None:
+            return self._read(transaction, self._load)
         # With a pace there is one lock for all. Without one this claim may change a closed gate: workers that
         # took the readers' lock first, to probe or to open the gate, would wait for each other.
-        stored = self._stored(transaction, _Lock.OURS)
+        stored = self._stored(transaction, self._load_to_change)
         gate = refreshed(stored, transaction.now)
         self._write(transaction, stored, gate)
         return gate
 
-    def _read(self, transaction: Transaction, lock: _Lock) -> Gate:
-        return refreshed(self._stored(transaction, lock), transaction.now)
+    def _read(self, transaction: Transaction, statement: sa.TextClause) -> Gate:
+        return refreshed(self._stored(transaction, statement), transaction.now)
 
-    def _stored(self, transaction: Transaction, lock: _Lock) -> Gate:
-        kept: tuple[_Lock, Gate] | None = transaction.kept.get(_KEPT)
-        if kept is not None and kept[0] >= lock:
-            return kept[1]
-        gate = self._load(transaction, lock)
-        transaction.kept[_KEPT] = (max(lock, self._least), gate)
-        return gate
-
-    def _load(self, transaction: Transaction, lock: _Lock) -> Gate:
-        statement = self._select[lock]
+    def _stored(self, transaction: Transaction, statement: sa.TextClause) -> Gate:
         rows = transaction.rows(statement, key=self._key)
         if not rows:
             transaction.run(self._add, key=self._key)
@@ -330,7 +304,6 @@ class GateRow:
             healer_until=after.healer_until,
             fresh_until=after.fresh_until,
         )
-        transaction.kept[_KEPT] = (_Lock.OURS, after)
         if before.reason != after.reason:
             for_s = max(after.closed_until - transaction.now, 0.0)
             change = GateChange(after.reason, before.reason, for_s)

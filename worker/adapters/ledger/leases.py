@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,6 @@ from worker.core.model import Claim, Claims, Conversation, Intent, Lease, Messag
 #: s. What is due later is not looked for: processes look by themselves more often, and later than that stand
 #: all the leases that are held.
 SOON_S = 10.0
-#: Among what a transaction keeps: by conversation, the leases of this process on those that it locked first.
-_LOCKED = "locked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +119,7 @@ class LeaseStatements:
         )
         keys = rows_from(dialect, key="text").replace(":rows", ":keys")
         self.lock_first = sa.text(
-            "select number, lease_token, owner from conversations"
-            f" where number in (select r.number from {numbers}"
+            f"select number from conversations where number in (select r.number from {numbers}"
             f" union all select c.number from {keys} join conversations c on c.key = r.key)"
             " order by number" + (" for update" if dialect == "postgresql" else "")
         )
@@ -164,9 +161,6 @@ class Leases:
         Leases and not conversations: after an expiry this process may have claimed the same one again, and
         the old turn's write may stand beside the new one's in this very transaction.
         """
-        locked: dict[int, Lease] = transaction.kept.get(_LOCKED, {})
-        if all(lease.conversation in locked for lease in leases):
-            return {lease for lease in leases if locked[lease.conversation] == lease}
         rows = as_rows([(lease.conversation, lease.token) for lease in leases])
         found = transaction.rows(self.statements.lock_leases, rows=rows, owner=self.owner, healer=self.healer)
         return {Lease(row["number"], row["lease_token"]) for row in found}
@@ -190,23 +184,12 @@ class Leases:
                 continue
             kinds.add(type(operation))
         if len(kinds) > 1 and transaction.dialect == "postgresql":
-            locked = transaction.rows(
+            transaction.run(
                 self.statements.lock_first,
                 rows=as_rows([(number,) for number in leases]),
                 keys=as_rows([(key,) for key in keys]),
             )
-            transaction.kept[_LOCKED] = {
-                row["number"]: Lease(row["number"], row["lease_token"])
-                for row in locked
-                if row["number"] in leases and row["owner"] in {self.owner, self.healer}
-            }
         return []
-
-    def ended(self, transaction: Transaction, leases: Iterable[Lease]) -> None:
-        """Remember that these were given back in this transaction."""
-        locked: dict[int, Lease] = transaction.kept.get(_LOCKED, {})
-        for lease in leases:
-            locked.pop(lease.conversation, None)
 
     def take_turns(self, transaction: Transaction, operations: Sequence[TakeTurns]) -> list[Claims]:
         """Claim for each operation in turn."""
@@ -231,7 +214,6 @@ class Leases:
         transaction.run(self.statements.release, rows=_numbers(held), now=transaction.now)
         # Given back in order: what came before was no crash of this question's.
         transaction.run(self.statements.release_questions, rows=_numbers(held))
-        self.ended(transaction, held)
         return [None for _ in operations]
 
     def take_healing(
@@ -255,7 +237,6 @@ class Leases:
                     heal_after_s=self.heal_after_s,
                     again_at=None if again_in_s is None else transaction.now + again_in_s,
                 )
-        self.ended(transaction, held)
         return [None if operation.lease in held else LeaseLost() for operation in operations]
 
     def _heal(self, transaction: Transaction) -> tuple[Lease, Conversation] | None:

@@ -53,9 +53,6 @@ class Transaction:
     mark: int = 0
     #: Called once the transaction is committed, in the ledger's thread.
     after_commit: list[Callable[[], None]] = field(default_factory=list)
-    #: What this transaction has locked and read: nobody else changes it before the end, so that handlers
-    #: need not read it again. Whoever changes it keeps it up to date.
-    kept: dict[str, Any] = field(default_factory=dict)
     #: The driver's own connection.
     _raw: Any = field(init=False)
 

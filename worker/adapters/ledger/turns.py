@@ -245,7 +245,6 @@ class Turns:
             rows=as_rows([self._freed(operation, transaction.now) for operation in mine]),
             now=transaction.now,
         )
-        self.leases.ended(transaction, [operation.lease for operation in mine])
         published = self._record(transaction, [operation for operation in mine if operation.reply])
         if self.mirrors is not None:
             self.mirrors.mark(transaction, [mark for each in mine if (mark := _mark_of(each))])
