@@ -86,32 +86,6 @@ def test_what_waited_behind_a_confirmed_reply_follows_at_once() -> None:
     assert bench.published == ["reply-1", "reply-2", "reply-3"]
 
 
-def test_a_mark_that_takes_long_holds_up_no_other_reply() -> None:
-    bench = Bench()
-    times: list[float] = []
-
-    async def mark_slowly(_: Sequence[int]) -> list[OutboxReply]:
-        await asyncio.sleep(4.0)
-        times.append(bench.clock.boottime())
-        return []
-
-    bench.ledger.script("mark_published", mark_slowly)
-
-    async def scenario() -> None:
-        bench.relay.publish(entry(1))
-        await until(lambda: bench.marked, "the first is being marked")
-        bench.relay.publish(entry(2))
-        assert (
-            await until(lambda: bench.marked == [1, 2], "the second is marked") < bench.clock.boottime() + 1
-        )
-        assert not times, "before the first"
-        await bench.relay.drain()
-        assert times, "a drain waits for marks"
-
-    bench.run(scenario)
-    assert bench.published == ["reply-1", "reply-2"]
-
-
 def test_replies_that_wait_go_together() -> None:
     bench = Bench()
 

@@ -151,38 +151,6 @@ def test_a_turn_that_ends_claims_again_by_itself() -> None:
     bench.run(scenario)
 
 
-def test_the_next_turn_is_claimed_along_with_a_verdict() -> None:
-    bench = Bench(concurrency=1)
-    bench.ledger.script("claim", claims(1, has_more=True), claims(2))
-    recorded: list[float] = []
-
-    async def record_slowly(*_: Any) -> None:
-        await asyncio.sleep(3.0)
-        recorded.append(bench.clock.boottime())
-
-    bench.ledger.script("finish", record_slowly)
-
-    async def scenario() -> None:
-        await until(lambda: bench.finished == [1, 2], "the second ends")
-        assert not recorded, "before the first is recorded"
-
-    bench.run(scenario)
-    names = [name for name in bench.ledger.names() if name in ("claim", "finish")]
-    assert names[:3] == ["claim", "finish", "claim"], "so that it sees what the verdict sets free"
-
-
-def test_a_turn_that_was_recorded_needs_no_claim_of_its_own() -> None:
-    bench = Bench()
-    bench.ledger.script("claim", claims(1, 2, 3))
-
-    async def scenario() -> None:
-        await until(lambda: len(bench.finished) == 3, "all are finished")
-        await asyncio.sleep(1.0)
-
-    bench.run(scenario)
-    assert len(bench.limits) == 2, "one that found them, one along with the verdicts"
-
-
 @pytest.mark.parametrize("lost", [LeaseLost(), RuntimeError("a bug")], ids=["lease lost", "crash"])
 def test_a_turn_that_ends_without_a_verdict_gives_its_room_back(lost: Exception) -> None:
     bench = Bench(concurrency=1)
@@ -192,18 +160,6 @@ def test_a_turn_that_ends_without_a_verdict_gives_its_room_back(lost: Exception)
     async def scenario() -> None:
         begun = bench.clock.boottime()
         assert await until(lambda: bench.finished == [2], "the other is finished") - begun < 1.0
-
-    bench.run(scenario)
-
-
-def test_a_verdict_that_is_written_again_is_followed_by_a_claim_again() -> None:
-    bench = Bench(concurrency=1)
-    bench.ledger.script("claim", claims(1), claims(), claims(2))
-    bench.ledger.script("finish", LedgerUnavailable())
-
-    async def scenario() -> None:
-        begun = bench.clock.boottime()
-        assert await until(lambda: bench.finished == [1, 1, 2], "the next is finished") - begun < 1.0
 
     bench.run(scenario)
 

@@ -104,8 +104,6 @@ class Turn:
     has_heard: bool = False
     #: Told each piece of a streamed answer.
     on_progress: Callable[[str], None] | None = None
-    #: Told that the verdict is about to go to the ledger: the API is asked nothing more.
-    on_finish: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.conversation = self.claim.conversation
@@ -235,13 +233,11 @@ class Turn:
 
     async def finish(self, verdict: Verdict, reply: Reply | None) -> None:
         """Record the verdict; OutcomeUnknown when the message turns out to answer another question."""
-
-        async def write_verdict() -> OutboxReply | None:
-            self.on_finish()
-            return await self.world.ledger.finish(self.claim.lease, self.question.number, verdict, reply)
-
+        number = self.question.number
         try:
-            recorded = await self.write(write_verdict)
+            recorded = await self.write(
+                lambda: self.world.ledger.finish(self.claim.lease, number, verdict, reply)
+            )
         except MessageClaimed as error:
             raise OutcomeUnknown("the message answers another question") from error
         if recorded is not None:

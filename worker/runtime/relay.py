@@ -47,9 +47,6 @@ class Relay:
     _waiting: deque[OutboxReply] = field(default_factory=deque)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _is_publishing: bool = False
-    #: Marks on their way to the ledger. The next batch does not wait for them: of a conversation, the next
-    #: reply comes only behind the mark of the one before it.
-    _marks: set[asyncio.Task[None]] = field(default_factory=set)
     #: BOOTTIME of the next look into the outbox.
     _look_at: float = 0.0
 
@@ -66,19 +63,18 @@ class Relay:
     async def run(self, pulse: Pulse | None = None) -> None:
         """Publish what waits and look into the outbox from time to time."""
         pulse = pulse or Pulse(self.clock)
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                pulse.beat()
-                if not self._waiting:
-                    await self._wait()
-                if self.clock.boottime() >= self._look_at:
-                    await self._take_over()
-                if self._waiting:
-                    await self._publish_batch(tasks)
+        while True:
+            pulse.beat()
+            if not self._waiting:
+                await self._wait()
+            if self.clock.boottime() >= self._look_at:
+                await self._take_over()
+            if self._waiting:
+                await self._publish_batch()
 
     async def drain(self) -> None:
         """Return when everything handed in was tried once."""
-        while self._waiting or self._is_publishing or self._marks:
+        while self._waiting or self._is_publishing:
             await self.clock.sleep(0.01)
 
     async def _wait(self) -> None:
@@ -105,7 +101,7 @@ class Relay:
         if next_due_s is not None and next_due_s < pause_s:
             self._look_at = min(self._look_at, self.clock.boottime() + next_due_s)
 
-    async def _publish_batch(self, tasks: asyncio.TaskGroup) -> None:
+    async def _publish_batch(self) -> None:
         self._is_publishing = True
         try:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH))]
@@ -116,9 +112,7 @@ class Relay:
                 by_result.setdefault(result, []).append(entry)
             for result, entries in by_result.items():
                 self.meters.replies_tried(result.value, len(entries))
-            mark = tasks.create_task(self._mark(by_result))
-            self._marks.add(mark)
-            mark.add_done_callback(self._marks.discard)
+            await self._mark(by_result)
         finally:
             self._is_publishing = False
 
@@ -129,7 +123,6 @@ class Relay:
             behind = await self._write(lambda: self.ledger.mark_published(numbers))
             self.points.reached(RecoveryPoint.REPLY_MARKED)
             self._waiting.extend(behind)
-            self._wake.set()
             for entry in confirmed:
                 self.log(
                     "reply.published", reply_id=entry.reply.event_id, question_id=entry.reply.question_id

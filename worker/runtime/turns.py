@@ -49,8 +49,6 @@ class Turns:
     is_stopping: bool = False
     _live: dict[Lease, LiveAnswer] = field(default_factory=dict)
     _active: dict[Lease, asyncio.Task[None]] = field(default_factory=dict)
-    #: Turns whose verdict is on its way to the ledger. They need no room any more.
-    _finishing: set[Lease] = field(default_factory=set)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _claiming: asyncio.Lock = field(default_factory=asyncio.Lock)
     #: Claimed turns of questions that seem to bring processes down; one runs at a time, with no other.
@@ -66,11 +64,6 @@ class Turns:
     def under_way(self) -> int:
         """How many turns are under way."""
         return len(self._active)
-
-    @property
-    def _room(self) -> int:
-        """How many turns may start."""
-        return 0 if self._suspects else self.concurrency - len(self._active) + len(self._finishing)
 
     def look(self) -> None:
         """Claim as soon as there is room: somebody waits."""
@@ -94,7 +87,7 @@ class Turns:
             pulse.beat()
             if self.is_stopping:
                 return
-            room = self._room
+            room = 0 if self._suspects else self.concurrency - len(self._active)
             if room <= 0:
                 look_in_s = LOOK_S
                 continue
@@ -186,14 +179,14 @@ class Turns:
         if claims.closed is not None and claims.closed != "at_once":
             self._closed_until = claimed_at + min(next_due_s, longest)
         if claims.has_more:
-            if self._room > 0:
+            if len(self._active) < self.concurrency:
                 return 0.0
             # More wait than there is room for here: others may have room.
             self.bell.ring()
         return max(0.0, min(next_due_s, longest))
 
     def _start(self, claim: Claim, claimed_at: float, held_until: float) -> None:
-        turn = Turn(claim, self.world, claimed_at, on_finish=lambda: self._finish(claim.lease))
+        turn = Turn(claim, self.world, claimed_at)
         if self.tell is not None:
             live = self._live[claim.lease] = LiveAnswer(turn, self.tell, held_until)
             turn.on_progress = live.heard
@@ -205,19 +198,11 @@ class Turns:
         self._active[claim.lease] = task
         task.add_done_callback(lambda _: self._ended(claim.lease))
 
-    def _finish(self, lease: Lease) -> None:
-        """Claim along with a verdict, most often in its very transaction: its conversation may go on."""
-        self._finishing.add(lease)
-        self._wake.set()
-
     def _ended(self, lease: Lease) -> None:
-        if lease not in self._finishing or self._suspects:
-            # Nothing was claimed for its room.
-            self._wake.set()
         self._active.pop(lease, None)
-        self._finishing.discard(lease)
         self._suspects.discard(lease)
         self._has_ended.set()
+        self._wake.set()
 
     async def _take_alone(self, turn: Turn) -> None:
         """Take a suspect's turn when every other turn of this process has ended."""

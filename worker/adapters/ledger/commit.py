@@ -27,7 +27,7 @@ from worker.core.errors import LedgerError, LedgerUnavailable
 #: Operations in one transaction: enough to share a commit, few enough that one culprit is found quickly.
 BATCH_OPERATIONS = 512
 #: s. An operation that nobody hurries for waits so long for a transaction to go along with.
-PATIENCE_S = 0.1
+PATIENCE_S = 0.02
 #: Tries of one operation that meets deadlocks or locks held for too long, before its caller hears of it.
 LOCK_TRIES = 3
 #: s. Pause before asking again what became of a commit while the database is away.
