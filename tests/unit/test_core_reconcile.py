@@ -321,6 +321,17 @@ async def test_after_a_restore_a_question_that_was_never_posted_is_posted_above_
     assert bench.ledger.called("raise_highest")[0][1] == 6
 
 
+async def test_after_a_restore_the_out_of_queries_text_is_no_answer() -> None:
+    # Taken for one, it would halt again at every look, for as long as the worker looks for every question.
+    bench = restored()
+    bench.assistant.canned = CannedTexts(out_of_queries="We are out of queries.")
+    bench.assistant.store(SESSION, TEXT, CONTACT, message_id=1, answer="We are out of queries.")
+    verdict = await bench.taken()
+    assert isinstance(verdict, Answered)
+    assert (verdict.outcome, verdict.message.message_id) == ("posted", 2)
+    assert bench.ledger.called("raise_highest")[0][1] == 1
+
+
 async def test_after_a_restore_a_claimed_message_leaves_no_intent_behind() -> None:
     # No post was begun: an intent without a time could never be read back.
     bench = restored()
