@@ -16,6 +16,7 @@ from worker.core.errors import (
 from worker.core.model import (
     NO_SESSION,
     Answered,
+    CannedTexts,
     Failed,
     Halt,
     Intent,
@@ -83,7 +84,7 @@ async def find_posted(turn: Turn) -> Verdict | None:
     listing = await _messages(turn, everything)
     turn.world.points.reached(RecoveryPoint.READ_BACK)
     for message in await _candidates(turn, everything, listing):
-        if message.answer and not await _is_burnt(turn, message):
+        if message.answer and not _is_burnt(message, await turn.canned_texts()):
             return await accept_answer(turn, _with_number(message, listing), turn.session_id, "recovered")
     # The baseline in the tables may be as old as the backup.
     highest = max((message.message_id for message in listing.messages), default=0)
@@ -110,14 +111,14 @@ async def read_whole(turn: Turn, message: RemoteMessage, session_id: str) -> Rem
 
 async def accept_answer(turn: Turn, message: RemoteMessage, session_id: str, outcome: Outcome) -> Verdict:
     """Return the verdict on a message with an answer, after comparing it with the agent's canned texts."""
-    if await _is_burnt(turn, message):
+    canned = await turn.canned_texts()
+    if _is_burnt(message, canned):
         return Halt(
             CreditsExhausted.code,
             CREDITS_PROBE_S,
             burnt_message_id=message.message_id,
             session_id=session_id,
         )
-    canned = await turn.canned_texts()
     fallbacks = {canned.no_answer: "no_answer", canned.agent_problem: "agent_problem"}
     fallback = fallbacks.get(message.answer) if message.answer else None
     message = await _numbered(turn, message, session_id)
@@ -125,9 +126,8 @@ async def accept_answer(turn: Turn, message: RemoteMessage, session_id: str, out
     return Answered(message, session_id, outcome, fallback, is_altered)  # type: ignore[arg-type]
 
 
-async def _is_burnt(turn: Turn, message: RemoteMessage) -> bool:
+def _is_burnt(message: RemoteMessage, canned: CannedTexts) -> bool:
     """Tell whether the agent said that its queries are used up: the question is to be posted again."""
-    canned = await turn.canned_texts()
     return bool(canned.out_of_queries) and message.answer == canned.out_of_queries
 
 
