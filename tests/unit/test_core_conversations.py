@@ -54,6 +54,13 @@ async def test_a_conversation_that_began_in_a_project_stays_there(bench: Bench) 
     assert bench.assistant.called("create_conversation")[0][:2] == (99, name_of(99, NEW))
 
 
+async def test_a_project_that_is_not_there_is_not_kept(bench: Bench) -> None:
+    # The setting can be mended while the question waits.
+    bench.assistant.script("find_conversations", ConversationGone())
+    await bench.taken(NEW)
+    assert not {"begin_create", "save_session"} & set(bench.ledger.names())
+
+
 async def test_a_route_without_a_project_waits_for_the_settings() -> None:
     bench = Bench(project_of=lambda _: None)
     verdict = await bench.taken(NEW)

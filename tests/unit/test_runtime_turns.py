@@ -14,6 +14,7 @@ import pytest
 from tests.unit.core_cases import CONVERSATION, QUESTION, RULES
 from tests.unit.fakes import FakeAssistant, FakeBell, FakeLedger, Highest, Log, LoopClock, Points
 from tests.unit.virtual_time import in_virtual_time, until
+from worker.adapters.ledger.leases import SOON_S
 from worker.core.errors import GateClosed, LeaseLost, LedgerUnavailable
 from worker.core.model import Claim, Claims, Intent, Lease, OutboxReply, Progress
 from worker.core.world import World
@@ -110,6 +111,10 @@ def test_without_any_ring_questions_start_at_most_five_seconds_late() -> None:
         assert await until(lambda: bench.finished, "it is finished") - begun <= LOOK_S
 
     bench.run(scenario)
+
+
+def test_the_ledger_looks_further_ahead_than_a_process_waits() -> None:
+    assert SOON_S > LOOK_S, "what became due in between would start late"
 
 
 def test_what_is_due_sooner_is_looked_for_sooner() -> None:

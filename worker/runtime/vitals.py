@@ -51,19 +51,17 @@ class Vitals:
 
     def __init__(self, clock: Clock, rules: Rules) -> None:
         self._clock = clock
-        # Healing deletes extra conversations, each within a request's deadline.
-        healing_s = SWEEPER_S + 2 * rules.request_timeout_s
-        # Each rating is a request within its deadline.
-        rating_s = LEDGER_S + rules.request_timeout_s
+        # Ratings and the sweeper share a place at the gate, and may wait for each other. A rating is one
+        # request within its deadline; healing deletes extra conversations, each within a request's deadline.
+        place_s = LEDGER_S + rules.request_timeout_s + SWEEPER_S + 2 * rules.request_timeout_s
         self._limits = {
             "intake": INTAKE_S,
             "turns": LEDGER_S,
             "leases": LEDGER_S + rules.lease_s,
             "relay": RELAY_S,
             "mirror": MIRROR_S,
-            # They share a place at the gate, and may wait for each other.
-            "ratings": rating_s + healing_s,
-            "sweeper": healing_s + rating_s,
+            "ratings": place_s,
+            "sweeper": place_s,
         }
         self._pulses: dict[str, Pulse] = {}
 

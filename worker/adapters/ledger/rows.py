@@ -16,11 +16,11 @@ def rows_from(dialect: Dialect, **columns: str) -> str:
     if dialect == "sqlite":
         fields = ", ".join(f"json_extract(value, '$[{i}]') as {name}" for i, name in enumerate(columns))
         return f"(select key as ord, {fields} from json_each(:rows)) as r"
-    # The limit cuts nothing off. It says that the rows are few: the planner believes in a hundred, and reads
-    # whole tables for them while these are small, or were never analysed and seem to be (seen: 3 ms for 20).
     fields = ", ".join(
         f"cast(value->>{i} as {_SQL_TYPES[kind]}) as {name}" for i, (name, kind) in enumerate(columns.items())
     )
+    # The limit cuts nothing off. It says that the rows are few: the planner believes in a hundred, and reads
+    # whole tables for them while these are small, or were never analysed and seem to be (seen: 3 ms for 20).
     return (
         f"(select ord, {fields} from json_array_elements(cast(:rows as json))"
         " with ordinality as e(value, ord) limit json_array_length(cast(:rows as json))) as r"
