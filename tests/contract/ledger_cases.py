@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from tests.servers.waiting import wait_until
 from worker.adapters.ledger import LedgerConfig, SqlLedger, open_ledger
 from worker.adapters.ledger.tables import gates, metadata
 from worker.core.model import (
@@ -179,3 +180,14 @@ def let_pass(url: str, seconds: float) -> None:
             buckets = json.loads(gate["buckets"])
             older = {int(bucket) - int(seconds // BUCKET_S): count for bucket, count in buckets.items()}
             connection.execute(gates.update().values(buckets=json.dumps(older)))
+
+
+#: s. A lease of which several fit into the time that a fresh PostgreSQL has been up.
+SHORT_S = 0.2
+
+
+def wait_until_up_for(url: str, seconds: float) -> None:
+    """Wait until PostgreSQL has been up for so long: leases that end soon after its start say nothing."""
+    if url.startswith("postgresql"):
+        up = "select clock_timestamp() - pg_postmaster_start_time() > make_interval(secs => :s) as is_up"
+        wait_until(lambda: sql(url, up, s=seconds)[0]["is_up"], within_s=30, what="PostgreSQL's uptime")

@@ -43,6 +43,14 @@ class Asked:
         """It has no end yet."""
         return self.state in {"waiting", "posting"}
 
+    def begin(self, session: str, baseline: int) -> tuple[str, int]:
+        """Record the intent to post; returns session and baseline."""
+        self.is_repost = self.is_repost or self.state == "posting"
+        self.state, self.posts = "posting", self.posts + 1
+        self.looks, self.has_ended = 0, False
+        self.intent = (session, baseline)
+        return self.intent
+
 
 @dataclass
 class Thread:
@@ -123,13 +131,20 @@ class LedgerModel:
         return "repeat_finished"
 
     def claim(self, owner: str, limit: int) -> list[Thread]:
-        """Lease those that are due and that nobody holds, longest waiting first."""
+        """Lease those that are due and that nobody holds, longest waiting first.
+
+        Where not all are taken, one that is to be read back goes before: such reads have their share.
+        """
         free = [
             thread
             for thread in self.threads.values()
             if thread.due_at is not None and thread.due_at <= self.now and thread.lease_until <= self.now
         ]
         free.sort(key=lambda thread: thread.due_at or 0.0)
+        reads = [thread for thread in free if thread.next_question().state == "posting"]
+        if len(free) >= limit and reads:
+            free.remove(reads[0])
+            free.insert(0, reads[0])
         for thread in free[:limit]:
             # Whoever ended in order left no name behind.
             thread.next_question().expired_leases += thread.owner is not None
@@ -137,6 +152,13 @@ class LedgerModel:
             thread.owner = owner
             thread.lease_until = thread.due_at = self.now + LEASE_S
         return free[:limit]
+
+    def begin_claimed(self, thread: Thread) -> tuple[str, int] | None:
+        """Record the intent for what was just claimed, where the post is the first thing to do."""
+        question = thread.next_question()
+        if thread.session is None or question.state != "waiting" or question.expired_leases:
+            return None
+        return question.begin(thread.session, thread.highest)
 
     def held(self, owner: str, contact: str, token: int) -> Thread | None:
         """A lease that expired holds as long as nobody else has taken the conversation."""
@@ -190,11 +212,7 @@ class LedgerModel:
         thread, question = self.held(owner, contact, token), self.events[event_id]
         if thread is None or not question.is_open or thread.session != session:
             return LOST
-        question.is_repost = question.is_repost or question.state == "posting"
-        question.state, question.posts = "posting", question.posts + 1
-        question.looks, question.has_ended = 0, False
-        question.intent = (session, thread.highest)
-        return question.intent
+        return question.begin(session, thread.highest)
 
     def finish(self, owner: str, contact: str, token: int, event_id: str, verdict: Verdict) -> bool | str:
         """Apply the verdict; returns whether its reply may be published at once by whoever asks."""

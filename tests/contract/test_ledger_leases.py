@@ -11,6 +11,7 @@ from tests.contract.ledger_cases import (
     LEASE_S,
     PROJECT,
     SESSION,
+    SHORT_S,
     answer,
     answered,
     asked,
@@ -22,10 +23,9 @@ from tests.contract.ledger_cases import (
     opened,
     reply_to,
     snapshot,
-    sql,
+    wait_until_up_for,
 )
 from tests.servers.postgres import Postgres
-from tests.servers.waiting import wait_until
 from worker.adapters.ledger import SqlLedger
 from worker.core.errors import LeaseLost
 from worker.core.model import Answered, Claim, Failed, Lease, Retry, Snooze
@@ -181,17 +181,6 @@ async def test_a_forged_lease_is_no_lease(ledger: SqlLedger) -> None:
     for forged in (Lease(claim.lease.conversation, claim.lease.token + 1), Lease(99, claim.lease.token)):
         with pytest.raises(LeaseLost):
             await ledger.cancel_create(forged)
-
-
-def wait_until_up_for(url: str, seconds: float) -> None:
-    """Wait until PostgreSQL has been up for so long: leases that end soon after its start say nothing."""
-    if url.startswith("postgresql"):
-        up = "select clock_timestamp() - pg_postmaster_start_time() > make_interval(secs => :s) as is_up"
-        wait_until(lambda: sql(url, up, s=seconds)[0]["is_up"], within_s=30, what="PostgreSQL's uptime")
-
-
-#: s. A lease of which several fit into the time that a fresh PostgreSQL has been up.
-SHORT_S = 0.2
 
 
 async def test_leases_that_expire_in_a_row_are_counted(ledger_url: str) -> None:

@@ -27,8 +27,9 @@ from hypothesis.stateful import (
 from tests.contract.ledger_cases import LEASE_S, PROJECT, answered, asked, reply_to
 from tests.contract.ledger_direct import START, WORKERS, DirectLedger
 from tests.contract.ledger_model import LedgerModel, Thread
+from worker.adapters.ledger.claims import TakeTurns
 from worker.adapters.ledger.intake import REPEAT_WINDOW_S, Accept
-from worker.adapters.ledger.leases import Release, Renew, TakeTurns
+from worker.adapters.ledger.leases import Release, Renew
 from worker.adapters.ledger.outbox import MarkPublished, MarkUnpublished, TakeReplies
 from worker.adapters.ledger.sessions import BeginCreate, ForgetSession, SaveSession
 from worker.adapters.ledger.turns import BeginPost, Finish
@@ -126,10 +127,20 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(WORKERS), limit=st.integers(1, 2))
     def claim(self, worker: str, limit: int) -> None:
+        self._claim(worker, limit, begins_posts=False)
+
+    @rule(worker=st.sampled_from(WORKERS), limit=st.integers(1, 2))
+    def claim_and_begin_posts(self, worker: str, limit: int) -> None:
+        self._claim(worker, limit, begins_posts=True)
+
+    def _claim(self, worker: str, limit: int, *, begins_posts: bool) -> None:
         busy = {each.claim.lease.conversation for each in self.held if self._is_valid(each)}
-        turns = self.ledger.do(worker, TakeTurns(limit)).turns
-        expected = [_turn_of(thread) for thread in self.model.claim(worker, limit)]
-        assert [_seen_turn(claim) for claim in turns] == expected
+        turns = self.ledger.do(worker, TakeTurns(limit, begins_posts)).turns
+        threads = self.model.claim(worker, limit)
+        assert [_seen_turn(claim) for claim in turns] == [_turn_of(thread) for thread in threads]
+        for claim, thread in zip(turns, threads, strict=True):
+            begun = claim.begun and (claim.begun.session_id, claim.begun.baseline_message_id)
+            assert begun == (self.model.begin_claimed(thread) if begins_posts else None)
         for claim in turns:
             assert claim.lease.conversation not in busy, "two valid leases on one conversation"
             tokens = self.tokens[claim.conversation.contact_id]
@@ -404,4 +415,4 @@ def test_state_machine_finds_a_broken_rule(mistake: str, upgraded_sqlite: Path, 
     shutil.copy(upgraded_sqlite, tmp_path / "ledger.db")
     # What is to be seen failing does not have to be made small.
     with pytest.raises(AssertionError):
-        run(f"sqlite:///{tmp_path}/ledger.db", MISTAKES[mistake], max_examples=200, phases=[Phase.generate])
+        run(f"sqlite:///{tmp_path}/ledger.db", MISTAKES[mistake], max_examples=800, phases=[Phase.generate])

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from tests.simulation.simulation import Scenario
 from worker.adapters.ledger import outbox
+from worker.adapters.ledger.claims import ClaimStatements
 from worker.adapters.ledger.leases import LeaseStatements
 from worker.adapters.ledger.outbox import OutboxStatements
 from worker.adapters.ledger.turns import TurnStatements
@@ -24,7 +25,7 @@ from worker.core.errors import LeaseLost
 from worker.core.healing import Healer
 from worker.core.model import Intent, MessageListing, OutboxReply, RemoteMessage
 from worker.core.ports import PublishResult
-from worker.core.world import Turn
+from worker.core.world import Rules, Turn
 from worker.runtime.intake import Intake
 from worker.runtime.relay import Relay
 from worker.runtime.turns import Turns
@@ -324,7 +325,7 @@ MUTANTS = (
         _all(
             _NO_TOKEN,
             _sql(
-                LeaseStatements,
+                ClaimStatements,
                 "lease",
                 ("lease_until = :until, due_at = :until", "lease_until = 0, due_at = :until - 6.0"),
             ),
@@ -344,7 +345,7 @@ MUTANTS = (
         "what is in flight does not come first",
         "3.3",
         _sql(
-            LeaseStatements,
+            ClaimStatements,
             "next_questions",
             ("order by q.state,", "order by q.state desc,"),
         ),
@@ -369,7 +370,7 @@ MUTANTS = (
     Mutant(
         "the intent is recorded after the send",
         "5.1",
-        _swap(turns, "_post", _send_first),
+        _all(_swap(Rules, "begins_posts_at_claim", False), _swap(turns, "_post", _send_first)),
         frozenset({"double_post"}),
         {"response_lost": 0.3, "crash_at_point": 0.1},
     ),

@@ -106,14 +106,26 @@ class Bench:
         )
 
     def turn(
-        self, conversation: Conversation = CONVERSATION, probes: str | None = None, **asked: Any
+        self,
+        conversation: Conversation = CONVERSATION,
+        probes: str | None = None,
+        *,
+        begun_ago_s: float | None = None,
+        **asked: Any,
     ) -> Turn:
-        """Return a turn that was claimed just now; keywords are fields of the question."""
+        """Return a turn that was claimed just now; keywords are fields of the question.
+
+        ``begun_ago_s`` has the intent recorded with the claim, which was asked for so many seconds ago.
+        """
         self.ledger.highest_message_id = conversation.highest_message_id
         if conversation.session_id is not None:
             self.exists(conversation.session_id)
         claim = Claim(LEASE, conversation, replace(QUESTION, **asked), self.ledger.now(), probes=probes)
-        return Turn(claim, self.world, self.clock.boottime())
+        if begun_ago_s is None:
+            return Turn(claim, self.world, self.clock.boottime())
+        begun = Intent(self.ledger.now(), SESSION, conversation.highest_message_id)
+        now = self.clock.boottime()
+        return Turn(replace(claim, begun=begun), self.world, now, asked_at=now - begun_ago_s)
 
     def exists(self, session_id: str, number: int = 42, name: str = "crm:old") -> None:
         """Have the API know a conversation."""

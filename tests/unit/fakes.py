@@ -266,8 +266,8 @@ class FakeLedger(Scripted):
     async def accept(self, questions: Sequence[AcceptedQuestion]) -> list[Acceptance]:
         return await self.play("accept", lambda batch: [Acceptance("new") for _ in batch], questions)
 
-    async def claim(self, limit: int) -> Claims:
-        return await self.play("claim", lambda _: Claims((), None, has_more=False), limit)
+    async def claim(self, limit: int, *, begins_posts: bool = False) -> Claims:
+        return await self.play("claim", lambda *_: Claims((), None, has_more=False), limit, begins_posts)
 
     async def renew(self, leases: Sequence[Lease]) -> set[Lease]:
         return await self.play("renew", lambda _: set(), leases)

@@ -4,87 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from tests.unit.core_cases import CONVERSATION, QUESTION, RULES
-from tests.unit.fakes import FakeAssistant, FakeBell, FakeLedger, Highest, Log, LoopClock, Points
-from tests.unit.virtual_time import in_virtual_time, until
-from worker.adapters.ledger.leases import SOON_S
+from tests.unit.core_cases import RULES
+from tests.unit.turns_cases import NOTHING, Bench, claims
+from tests.unit.virtual_time import until
+from worker.adapters.ledger.claims import SOON_S
 from worker.core.errors import GateClosed, LeaseLost, LedgerUnavailable
-from worker.core.model import Claim, Claims, Intent, Lease, OutboxReply, Progress
-from worker.core.world import World
-from worker.runtime.turns import LOOK_S, Turns
-
-NOTHING = Claims((), None, has_more=False)
-
-
-def claim(number: int, **asked: Any) -> Claim:
-    """Return a claim of a known contact's question."""
-    return Claim(
-        Lease(number, 1),
-        replace(CONVERSATION, number=number, contact_id=f"CANARY-{number}", session_id=f"session-{number}"),
-        replace(QUESTION, number=number, event_id=f"evt-{number}", text="CANARY?", **asked),
-        claimed_at=1_000.0,
-    )
-
-
-def claims(*numbers: int, has_more: bool = False, **asked: Any) -> Claims:
-    return Claims(tuple(claim(number, **asked) for number in numbers), None, has_more=has_more)
-
-
-class Bench:
-    """The turns of a process on fakes, in virtual time."""
-
-    def __init__(self, concurrency: int = 10) -> None:
-        self.clock, self.bell, self.log = LoopClock(), FakeBell(), Log()
-        self.ledger, self.assistant = FakeLedger(self.clock), FakeAssistant()
-        self.published: list[OutboxReply] = []
-        world = World(
-            ledger=self.ledger,
-            assistant=self.assistant,
-            clock=self.clock,
-            randomness=Highest(),
-            points=Points(),
-            rules=RULES,
-            project_of=lambda _: 123,
-            publish=self.published.append,
-        )
-        self.turns = Turns(world, self.bell, self.log, concurrency, lambda contact: f"hash of {len(contact)}")
-
-    def run(self, scenario: Callable[[], Awaitable[None]]) -> None:
-        """Run the process's turns and a scenario beside them."""
-
-        async def all_() -> None:
-            loops = [asyncio.create_task(self.turns.run()), asyncio.create_task(self.turns.renew_leases())]
-            try:
-                await scenario()
-            finally:
-                await self.turns.stop(0)
-                for loop in loops:
-                    loop.cancel()
-                await asyncio.gather(*loops, return_exceptions=True)
-
-        in_virtual_time(all_())
-
-    def answer_slowly(self, seconds: float, times: int = 1) -> None:
-        async def slow(_project: int, session: str, text: str, external_id: str, *_: Any) -> Any:
-            await asyncio.sleep(seconds)
-            return self.assistant.store(session, text, external_id)
-
-        self.assistant.script("post_question", *[slow] * times)
-
-    @property
-    def finished(self) -> list[int]:
-        return [arguments[1] for arguments in self.ledger.called("finish")]
-
-    @property
-    def limits(self) -> list[int]:
-        return [limit for (limit,) in self.ledger.called("claim")]
+from worker.core.model import Claims, Intent, Lease, Progress
+from worker.runtime.turns import LOOK_S
 
 
 def test_a_ring_starts_what_waits_at_once() -> None:
@@ -356,7 +287,7 @@ def test_stopping_keeps_hold_of_what_is_just_being_claimed() -> None:
     # Claimed and forgotten, it would wait for the end of its lease, and count as a crash.
     bench = Bench()
 
-    async def slow(_: int) -> Claims:
+    async def slow(*_: Any) -> Claims:
         await asyncio.sleep(0.5)
         return claims(1)
 

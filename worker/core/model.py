@@ -206,6 +206,8 @@ class Claim:
     probes: str | None = None
     #: The API was seen to change texts or external_ids: a listing proves nothing then.
     is_altering: bool = False
+    #: The intent to post that was recorded along with the claim; nothing was sent for it before this turn.
+    begun: Intent | None = None
 
 
 @dataclass(frozen=True, slots=True)

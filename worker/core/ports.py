@@ -176,8 +176,12 @@ class Ledger(Protocol):
         """Write each rating once, in this order; the last of an answer is the one that stays."""
         ...
 
-    async def claim(self, limit: int) -> Claims:
-        """Lease up to ``limit`` conversations whose next question is due, longest waiting first."""
+    async def claim(self, limit: int, *, begins_posts: bool = False) -> Claims:
+        """Lease up to ``limit`` conversations whose next question is due, longest waiting first.
+
+        With ``begins_posts`` the intent to post is recorded with the claim where the post is the first that
+        the turn does, and the gate has nothing against it.
+        """
         ...
 
     async def renew(self, leases: Sequence[Lease]) -> set[Lease]:

@@ -62,6 +62,11 @@ class Rules:
     #: U. Bytes that a peer has not acknowledged for this long are given up by the kernel.
     user_timeout_s: float = 10.0
 
+    @property
+    def begins_posts_at_claim(self) -> bool:
+        """Tell whether the post is the first that the turn of a known contact does."""
+        return self.api == "conversations" and not self.is_after_restore
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -87,6 +92,8 @@ class Turn:
     world: World
     #: BOOTTIME when the claim was in hand; the ledger's clock was read before that.
     claimed_at: float
+    #: BOOTTIME from before the claim was asked for, by which the grace of a post begun with it is counted.
+    asked_at: float = -math.inf
     conversation: Conversation = field(init=False)
     #: An earlier post's outcome was unknown and reading back found nothing.
     is_repost: bool = field(init=False)
@@ -195,6 +202,11 @@ class Turn:
 
     async def begin_post(self, session_id: str) -> tuple[float, Intent]:
         """Commit the intent; returns the BOOTTIME from before that commit, and the intent."""
+        if (begun := self.claim.begun) is not None:
+            # Committed with the claim, for the first post of this turn.
+            self.claim = replace(self.claim, begun=None)
+            self.has_intent = True
+            return self.asked_at, begun
         begun_at = 0.0
 
         async def begin() -> Intent:

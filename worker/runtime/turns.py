@@ -28,6 +28,9 @@ CLAIM_AT_MOST = 200
 SUSPECT_LEASES = 2
 #: Part of a lease after which it is renewed: two renewals may fail before it is lost.
 RENEW_PART = 1 / 3
+#: Part of the send grace within which a claim has to come back for the next one to begin posts: the grace of
+#: a post that is begun with its claim runs from before the claim.
+PROMPT_PART = 1 / 4
 #: s. A claim that is under way at a stop is waited for so long: what it brings would be held by nobody.
 CLAIM_ENDS_S = 2.0
 
@@ -59,6 +62,11 @@ class Turns:
     _ringers: list[asyncio.Future[None]] = field(default_factory=list)
     #: BOOTTIME until which the gate was said to be closed.
     _closed_until: float = -math.inf
+    #: Posts are begun along with their claims, while the ledger is quick enough for it.
+    _begins_posts: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._begins_posts = self.world.rules.begins_posts_at_claim
 
     @property
     def under_way(self) -> int:
@@ -164,14 +172,17 @@ class Turns:
         if clock.boottime() < self._closed_until:
             return min(self._closed_until - clock.boottime(), longest)
         try:
-            claims = await self.world.ledger.claim(limit)
+            claims = await self.world.ledger.claim(limit, begins_posts=self._begins_posts)
         except LedgerUnavailable:
             return self.world.randomness.uniform(0.5, 1.5)
+        finally:
+            took_s, rules = clock.boottime() - begun, self.world.rules
+            self._begins_posts = rules.begins_posts_at_claim and took_s < rules.send_grace_s * PROMPT_PART
         if claims.turns:
             self.world.points.reached(RecoveryPoint.CLAIMED)
         claimed_at = clock.boottime()
         for claim in claims.turns:
-            self._start(claim, claimed_at, begun + self.world.rules.lease_s)
+            self._start(claim, claimed_at, asked_at=begun)
         return self._next_look(claims, claimed_at, longest)
 
     def _next_look(self, claims: Claims, claimed_at: float, longest: float) -> float:
@@ -185,9 +196,10 @@ class Turns:
             self.bell.ring()
         return max(0.0, min(next_due_s, longest))
 
-    def _start(self, claim: Claim, claimed_at: float, held_until: float) -> None:
-        turn = Turn(claim, self.world, claimed_at)
+    def _start(self, claim: Claim, claimed_at: float, *, asked_at: float) -> None:
+        turn = Turn(claim, self.world, claimed_at, asked_at)
         if self.tell is not None:
+            held_until = asked_at + self.world.rules.lease_s
             live = self._live[claim.lease] = LiveAnswer(turn, self.tell, held_until)
             turn.on_progress = live.heard
         if claim.question.expired_leases >= SUSPECT_LEASES:

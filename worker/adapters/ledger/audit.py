@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from worker.adapters.ledger.database import Database, boottime
-from worker.adapters.ledger.leases import conversation_of
+from worker.adapters.ledger.reading import conversation_of
 from worker.adapters.ledger.rows import as_rows, rows_from
 from worker.core.errors import LedgerUnavailable
 from worker.core.model import Conversation

@@ -1,33 +1,20 @@
-"""Leases: taking turns, prolonging, giving back (PROTOCOL 3)."""
+"""Leases: locking, prolonging, giving back, and those of healing (PROTOCOL 3)."""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from worker.adapters.ledger.due import DueTurns
 from worker.adapters.ledger.gate import HEALING, GateRow
+from worker.adapters.ledger.reading import conversation_of
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
 from worker.adapters.ledger.tables import IS_OPEN
 from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LeaseLost
-from worker.core.model import Claim, Claims, Conversation, Intent, Lease, MessageOptions, Question
-
-#: s. What is due later is not looked for: processes look by themselves more often, and later than that stand
-#: all the leases that are held.
-SOON_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class TakeTurns:
-    """Claim up to ``limit`` conversations."""
-
-    limit: int
+from worker.core.model import Conversation, Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +57,6 @@ class LeaseStatements:
         numbers = rows_from(dialect, number="int")
         skip_locked = " for update skip locked" if dialect == "postgresql" else ""
         for_update = " for update of c" if dialect == "postgresql" else ""
-        # A statement of its own, after the locks: one for all would read rows as they were before them.
-        # In flight first, then the lowest arrival number: "posting" comes before "waiting".
-        self.next_questions = sa.text(
-            "select * from questions where number in (select (select q.number from questions q"
-            f" where q.conversation = r.number and q.{IS_OPEN} order by q.state, q.number limit 1)"
-            f" from {numbers})"
-        )
-        self.lease = sa.text(
-            "update conversations set lease_token = lease_token + 1, owner = :owner,"
-            " lease_until = :until, due_at = :until, quiet_since = null"
-            f" where number in (select r.number from {numbers}) returning *"
-        )
-        self.clear_due = sa.text(
-            "update conversations set due_at = null, lease_until = 0, owner = null"
-            f" where number in (select r.number from {numbers})"
-        )
-        self.count_expired = sa.text(
-            "update questions set expired_leases = expired_leases + 1"
-            f" where number in (select r.number from {numbers})"
-        )
-        # While the database was away nobody could renew: a lease that ended then says nothing of a crash.
-        self.database_up_since = sa.text("select extract(epoch from pg_postmaster_start_time())")
         self.heal_due = sa.text(
             "select number from conversations where heal_at <= :now and lease_until <= :now"
             f" order by heal_at limit 1{skip_locked}"
@@ -112,10 +77,6 @@ class LeaseStatements:
         self.release_questions = sa.text(
             f"update questions set expired_leases = 0 where {IS_OPEN}"
             f" and expired_leases > 0 and conversation in (select r.number from {numbers})"
-        )
-        self.next_due = sa.text(
-            "select min(due_at) from conversations where due_at > :now and due_at <= :soon"
-            " and (owner is null or owner <> :owner)"
         )
         keys = rows_from(dialect, key="text").replace(":rows", ":keys")
         self.lock_first = sa.text(
@@ -148,7 +109,6 @@ class Leases:
     #: s. A conversation that was created is listed by then, however late its request left.
     heal_after_s: float
     gate: GateRow
-    due: DueTurns
 
     @property
     def healer(self) -> str:
@@ -190,10 +150,6 @@ class Leases:
                 keys=as_rows([(key,) for key in keys]),
             )
         return []
-
-    def take_turns(self, transaction: Transaction, operations: Sequence[TakeTurns]) -> list[Claims]:
-        """Claim for each operation in turn."""
-        return [self._claim(transaction, operation.limit) for operation in operations]
 
     def renew(self, transaction: Transaction, operations: Sequence[Renew]) -> list[set[Lease]]:
         """Prolong; a lease that expired but that nobody took is still ours."""
@@ -256,142 +212,6 @@ class Leases:
         self.gate.end_healing(transaction)
         return [None for _ in operations]
 
-    def _claim(self, transaction: Transaction, limit: int) -> Claims:
-        now = transaction.now
-        gate, admission = self.gate.turns(transaction, limit)
-        if not admission.count:
-            return _closed((), admission.retry_in_s, admission.reason)
-        chosen = self.due.choose(transaction, gate, admission)
-        turns: tuple[Claim, ...] = ()
-        if chosen.rows:
-            turns = self._lease(transaction, chosen.rows, admission.probes, gate.is_altering)
-        if chosen.retry_in_s is not None:
-            return _closed(turns, chosen.retry_in_s, chosen.reason)
-        if chosen.is_cut_off:
-            return Claims(turns, None, has_more=True)
-        next_due = transaction.scalar(self.statements.next_due, now=now, soon=now + SOON_S, owner=self.owner)
-        return Claims(turns, None if next_due is None else next_due - now, has_more=False)
-
-    def _lease(
-        self,
-        transaction: Transaction,
-        due: Sequence[Mapping[str, Any]],
-        probes: str | None,
-        is_altering: bool,
-    ) -> tuple[Claim, ...]:
-        rows = as_rows([(row["number"],) for row in due])
-        questions = {
-            row["conversation"]: row for row in transaction.rows(self.statements.next_questions, rows=rows)
-        }
-        idle = [(row["number"],) for row in due if row["number"] not in questions]
-        if idle:
-            transaction.run(self.statements.clear_due, rows=as_rows(idle))
-        expired = self._expired(transaction, due, questions)
-        if expired:
-            transaction.run(self.statements.count_expired, rows=as_rows(expired))
-        leased = transaction.rows(
-            self.statements.lease,
-            rows=as_rows([(number,) for number in questions]),
-            owner=self.owner,
-            until=transaction.now + self.lease_s,
-        )
-        by_number = {row["number"]: row for row in leased}
-        order = [row["number"] for row in due if row["number"] in by_number]
-        if probes and order:
-            self.gate.hold_probe(transaction, order[0])
-        return tuple(
-            Claim(
-                Lease(number, by_number[number]["lease_token"]),
-                conversation_of(by_number[number]),
-                question_of(questions[number], is_expired=(questions[number]["number"],) in expired),
-                transaction.now,
-                probes,
-                is_altering,
-            )
-            for number in order
-        )
-
-    def _expired(
-        self,
-        transaction: Transaction,
-        due: Sequence[Mapping[str, Any]],
-        questions: Mapping[int, Mapping[str, Any]],
-    ) -> list[tuple[int]]:
-        """Return the questions whose lease was not given back: one that was has no owner any more.
-
-        A healer's lease says nothing of the question that happens to come next.
-        """
-        ended = [
-            row
-            for row in due
-            if row["owner"] is not None and not row["owner"].endswith(HEALING) and row["number"] in questions
-        ]
-        if ended and transaction.dialect == "postgresql":
-            since = float(transaction.scalar(self.statements.database_up_since))
-            ended = [row for row in ended if row["lease_until"] > since + self.lease_s]
-        return [(questions[row["number"]]["number"],) for row in ended]
-
-
-def _closed(turns: tuple[Claim, ...], retry_in_s: float, reason: str | None) -> Claims:
-    """Return claims that the gate cut off."""
-    return Claims(turns, None if math.isinf(retry_in_s) else retry_in_s, has_more=False, closed=reason)
-
 
 def _numbers(leases: set[Lease]) -> str:
     return as_rows([(number,) for number in sorted(lease.conversation for lease in leases)])
-
-
-def conversation_of(row: Mapping[str, Any]) -> Conversation:
-    """Read a row of conversations."""
-    return Conversation(
-        number=row["number"],
-        route=row["route"],
-        contact_id=row["contact_id"],
-        thread_id=row["thread_id"],
-        external_id=row["external_id"],
-        project_id=row["project_id"],
-        session_id=row["session_id"],
-        conversation_id=row["conversation_id"],
-        highest_message_id=row["highest_message_id"],
-        create_intent_at=row["create_intent_at"],
-        forgotten_session_ids=tuple(json.loads(row["forgotten_session_ids"])),
-        epoch=row["epoch"],
-    )
-
-
-def question_of(row: Mapping[str, Any], *, is_expired: bool = False) -> Question:
-    """Read a row of questions; ``is_expired`` adds the lease whose end was just counted."""
-    content = json.loads(row["content"])
-    intent = None
-    if row["state"] == "posting":
-        intent = Intent(
-            at=row["intent_at"],
-            session_id=row["intent_session_id"],
-            baseline_message_id=row["baseline_message_id"],
-            looks=row["looks"],
-            has_ended=bool(row["has_ended"]),
-            is_accepted=bool(row["is_accepted"]),
-        )
-    return Question(
-        number=row["number"],
-        source=row["source"],
-        event_id=row["event_id"],
-        reply_id=row["reply_id"],
-        text=content["question"],
-        lang=content["lang"],
-        metadata=content["metadata"],
-        asked_at=content["time"],
-        received_at=row["received_at"],
-        expires_at=row["expires_at"],
-        traceparent=content["traceparent"],
-        tracestate=content["tracestate"],
-        attempts=row["attempts"],
-        posts=row["posts"],
-        is_redelivered=bool(row["is_redelivered"]),
-        is_over_limit=bool(row["is_over_limit"]),
-        intent=intent,
-        is_repost=row["outcome"] is not None,
-        expired_leases=row["expired_leases"] + int(is_expired),
-        options=MessageOptions(**content.get("options", {})),
-        api=content.get("api"),
-    )

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from worker.adapters.ledger.claims import ClaimStatements, TakeTurns, TurnClaims
 from worker.adapters.ledger.commit import GroupCommit, Handler, LockFirst
 from worker.adapters.ledger.daily_limit import DAY_S, DailyLimit, DailyLimitStatements
 from worker.adapters.ledger.database import Database
@@ -23,7 +24,6 @@ from worker.adapters.ledger.leases import (
     Release,
     Renew,
     TakeHealing,
-    TakeTurns,
 )
 from worker.adapters.ledger.mirror import EndCopy, Mirrors, MirrorStatements, TakeCopies
 from worker.adapters.ledger.outbox import (
@@ -163,7 +163,6 @@ def make_handlers(
         config.lease_s,
         config.heal_after_s,
         gate,
-        DueTurns(DueStatements(dialect), gate),
     )
     mirrors = Mirrors(MirrorStatements(dialect), config.mirror_lease_s)
     turns = Turns(
@@ -173,6 +172,7 @@ def make_handlers(
         config.blocks_on_failure,
         mirrors if config.mirrors else None,
     )
+    claims = TurnClaims(ClaimStatements(dialect), leases, DueTurns(DueStatements(dialect), gate), turns)
     limit = DailyLimit(DailyLimitStatements(dialect), config.contact_daily_limit)
     second_looks = SecondLooks(SecondLookStatements(dialect))
     outbox = Outbox(OutboxStatements(dialect), config.worker_id, config.lease_s)
@@ -222,7 +222,7 @@ def make_handlers(
         PutOffSecondLook: second_looks.put_off,
         RecordLatePost: second_looks.record_late,
         TakeHealing: leases.take_healing,
-        TakeTurns: leases.take_turns,
+        TakeTurns: claims.take_turns,
     }
 
 
@@ -275,9 +275,9 @@ class SqlLedger:
             return [*await self.accept(questions[:half]), *await self.accept(questions[half:])]
         return accepted
 
-    async def claim(self, limit: int) -> Claims:
+    async def claim(self, limit: int, *, begins_posts: bool = False) -> Claims:
         """See the port."""
-        claims: Claims = await self._run(TakeTurns(limit))
+        claims: Claims = await self._run(TakeTurns(limit, begins_posts))
         return claims
 
     async def renew(self, leases: Sequence[Lease]) -> set[Lease]:

@@ -197,26 +197,28 @@ class Turns:
     ) -> list[Intent | LedgerError]:
         """Commit intents; the gate is read in this very transaction."""
         held = self.leases.lock(transaction, [operation.lease for operation in operations])
-        results: list[Intent | LedgerError] = [LeaseLost() for _ in operations]
-        ours = [i for i, operation in enumerate(operations) if operation.lease in held]
-        gate = self.leases.gate.requests(
-            transaction, [Request(operations[i].lease.conversation, "posts") for i in ours]
-        )
-        begun = []
-        for i, closed in zip(ours, gate, strict=True):
-            if closed:
-                results[i] = closed
+        ours = [operation for operation in operations if operation.lease in held]
+        begun = dict(zip((operation.lease for operation in ours), self.begin(transaction, ours), strict=True))
+        return [begun.get(operation.lease) or LeaseLost() for operation in operations]
+
+    def begin(self, transaction: Transaction, operations: Sequence[BeginPost]) -> list[Intent | LedgerError]:
+        """Commit intents of turns whose leases are known to hold; the gate is read first."""
+        requests = [Request(operation.lease.conversation, "posts") for operation in operations]
+        closed = self.leases.gate.requests(transaction, requests)
+        admitted = [operation for operation, no in zip(operations, closed, strict=True) if no is None]
+        baselines = {}
+        if admitted:
+            rows = as_rows([(operation.question, operation.session_id) for operation in admitted])
+            written = transaction.rows(self.statements.begin_post, rows=rows, now=transaction.now)
+            baselines = {row["number"]: row["baseline_message_id"] for row in written}
+        results: list[Intent | LedgerError] = []
+        for operation, no in zip(operations, closed, strict=True):
+            if no is not None:
+                results.append(no)
+            elif (baseline := baselines.get(operation.question)) is not None:
+                results.append(Intent(transaction.now, operation.session_id, baseline))
             else:
-                begun.append(i)
-        rows = as_rows([(operations[i].question, operations[i].session_id) for i in begun])
-        written = {
-            row["number"]: row["baseline_message_id"]
-            for row in transaction.rows(self.statements.begin_post, rows=rows, now=transaction.now)
-        }
-        for i in begun:
-            operation = operations[i]
-            if operation.question in written:
-                results[i] = Intent(transaction.now, operation.session_id, written[operation.question])
+                results.append(LeaseLost())
         return results
 
     def record_accepted(
