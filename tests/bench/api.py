@@ -41,6 +41,8 @@ EMPTY_PAGE = {
     "total": 0,
 }
 PROJECT = {"id": 123, "project_name": "Bench", "is_chat_active": True, "type": "SITEMAP"}
+#: Above all numbers that a ledger was given before: an answer has a higher one than what was said so far.
+FIRST_ID = 4 * 10**15
 SETTINGS = {"no_answer_message": "No answer.", "chatbot_siesta_msg": "Siesta."}
 
 
@@ -67,7 +69,7 @@ class World:
         self.loop = loop
         self.latency_s = 0.0
         self.counts = Counts()
-        self._last_id = 0
+        self._last_id = FIRST_ID
         self._asked: set[str] = set()
 
     def set_latency(self, seconds: float) -> None:

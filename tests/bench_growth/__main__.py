@@ -28,7 +28,7 @@ from tests.bench_growth.cells import (
     cost_of_claims,
     cost_of_questions,
     intake_of_a_backlog,
-    whole_worker,
+    whole_workers,
 )
 from tests.bench_growth.fill import Contents, fill
 from tests.contract.ledger_cases import address
@@ -58,6 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench_growth", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a hundredth of everything")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--whole-runs", type=int, default=3, help="of a whole worker on each full ledger")
     parser.add_argument("--questions", type=int, default=4000, help="in each run on each ledger")
     parser.add_argument(
         "--backlog", type=int, default=200_000, help="events of the backlog, and of the memory's run"
@@ -83,15 +84,16 @@ def measure(
 ) -> None:
     """Do everything on one kind of database."""
     most = SQLITE_AT_MOST if kind == "sqlite" else max(FINISHED)
-    full = [finished(count // part) for count in FINISHED if count <= most]
+    filled = [finished(count // part) for count in FINISHED if count <= most]
     behind = [waiting(max(count // part, 2 * CLAIMS * CLAIMED)) for count in WAITING]
     questions = arguments.questions // (10 if part > 1 else 1)
     with fast_fill(postgres):
-        ledgers = [make(kind, postgres, folder, contents) for contents in (*full, *behind)]
+        ledgers = [make(kind, postgres, folder, contents) for contents in (*filled, *behind)]
         fresh = make(kind, postgres, folder, Contents(), "a fresh one")
+    full = ledgers[: len(filled)]
     found = asyncio.run(cost_of_questions(ledgers, questions=questions, runs=arguments.runs))
     console.print(questions_table(ledgers, found))
-    claims = {each.name: asyncio.run(cost_of_claims(each)) for each in ledgers[len(full) :]}
+    claims = {each.name: asyncio.run(cost_of_claims(each)) for each in ledgers[len(filled) :]}
     console.print(claims_table(claims))
     backlog = asyncio.run(intake_of_a_backlog(fresh, arguments.backlog // part))
     console.print(
@@ -99,19 +101,15 @@ def measure(
         + ", ".join(f"{cost.cpu_s * 1e6:.0f}" for cost in backlog)
         + f"; events/s: {1 / backlog[0].time_s:.0f} at first, {1 / backlog[-1].time_s:.0f} at last"
     )
-    # One each: events that a ledger knows already would be repeats.
+    name = "memory"
     with fast_fill(postgres):
-        empty, another = (
-            make(kind, postgres, folder, Contents(), f"empty, for {what}")
-            for what in ("a whole worker", "memory")
-        )
-    whole = {
-        "empty": whole_worker(rabbitmq, empty, folder, questions * 2),
-        ledgers[len(full) - 1].name: whole_worker(rabbitmq, ledgers[len(full) - 1], folder, questions * 2),
-    }
-    if kind == "postgresql" or arguments.kind:
-        whole["memory"] = whole_worker(rabbitmq, another, folder, arguments.backlog // part)
+        another = make(kind, postgres, folder, Contents(), name)
+    whole = whole_workers(rabbitmq, full, folder, questions=questions * 2, runs=arguments.whole_runs)
     console.print(whole_table(kind, whole))
+    if kind == "postgresql" or arguments.kind:
+        whole = whole_workers(rabbitmq, [another], folder, questions=arguments.backlog // part, runs=1)
+        by_questions = ", ".join(f"{mb:.0f} after {count:,}" for count, mb in whole[name].memory_mb.items())
+        console.print(f"Memory of a worker, MB: {by_questions} questions")
 
 
 def finished(count: int) -> Contents:
@@ -211,15 +209,20 @@ def claims_table(claims: dict[str, tuple[float, float]]) -> Table:
 
 
 def whole_table(kind: str, whole: dict[str, WholeWorker]) -> Table:
-    """Show what whole workers cost."""
-    table = Table(title=f"{kind}: a whole worker, CPU us per question")
-    for column in ("ledger", "worker and database", "worker", "database", "broker", "MB by questions"):
-        table.add_column(column)
+    """Show what whole workers cost, against the first ledger, which is empty."""
+    table = Table(title=f"{kind}: a question by a whole worker")
+    for column in ("ledger", "CPU us", "worker", "database", "against empty", "broker", "time us", "against"):
+        table.add_column(column, justify="left" if column == "ledger" else "right")
+    base = next(iter(whole.values())).measured
     for name, worker in whole.items():
-        memory = ", ".join(f"{count:,}: {mb:.0f}" for count, mb in worker.memory_mb.items())
-        cost = worker.cost
-        figures = (cost.cpu_s, cost.worker_cpu_s, cost.database_cpu_s, cost.broker_cpu_s)
-        table.add_row(name, *(f"{figure * 1e6:.0f}" for figure in figures), memory)
+        measured = worker.measured
+        table.add_row(
+            name,
+            *(f"{measured.of(figure) * 1e6:.0f}" for figure in ("cpu_s", "worker_cpu_s", "database_cpu_s")),
+            f"{measured.ratio(base):.2f}",
+            *(f"{measured.of(figure) * 1e6:.0f}" for figure in ("broker_cpu_s", "time_s")),
+            f"{measured.ratio(base, 'time_s'):.2f}",
+        )
     return table
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from tests.bench_growth.drive import Driver
+from tests.bench.api_process import ApiProcess
+from tests.bench_growth.drive import Askers, Driver
 from tests.bench_growth.fill import Contents
 from tests.bench_growth.meters import Cost, Meter, resident_mb
 from tests.contract.ledger_cases import opened
-from tests.fleet import Fleet, generated
+from tests.fleet import Fleet
+from tests.judge import Asked
 from tests.servers.rabbitmq import RabbitMQ
 
 #: Questions of a cell that are not counted: prepared statements, caches and the first checkpoint come first.
@@ -22,8 +24,6 @@ WARM_UP = 2000
 CLAIMS, CLAIMED = 40, 50
 #: Events in a batch of intake, as the worker takes them when a backlog waits.
 BACKLOG_BATCH = 256
-#: One new contact in four questions.
-EACH = 4
 
 
 @dataclass(frozen=True)
@@ -109,40 +109,55 @@ async def intake_of_a_backlog(ledger: Ledger, events: int) -> list[Cost]:
     return costs
 
 
-@dataclass(frozen=True)
+@dataclass
 class WholeWorker:
-    """What one worker process cost, with everything on."""
+    """What one worker process cost, with everything on, run by run."""
 
-    cost: Cost
-    #: Resident memory by questions answered.
-    memory_mb: Mapping[int, float]
+    measured: Measured = field(default_factory=Measured)
+    #: Resident memory by questions answered, of the last run.
+    memory_mb: Mapping[int, float] = field(default_factory=dict)
 
 
-def whole_worker(rabbitmq: RabbitMQ, ledger: Ledger, folder: Path, questions: int) -> WholeWorker:
-    """Ask one worker over a real broker and the sandbox; measured from a tenth to nine tenths."""
+def whole_workers(
+    rabbitmq: RabbitMQ, ledgers: Sequence[Ledger], folder: Path, *, questions: int, runs: int
+) -> dict[str, WholeWorker]:
+    """Have a worker answer questions on each ledger in turn, over a real broker and the API of the bench."""
+    found = {ledger.name: WholeWorker() for ledger in ledgers}
+    with ApiProcess() as api:
+        for _ in range(runs):
+            for ledger in ledgers:
+                worker = found[ledger.name]
+                cost, worker.memory_mb = _whole_worker(rabbitmq, api, ledger, folder, questions)
+                worker.measured.runs.append(cost)
+    return found
+
+
+def _whole_worker(
+    rabbitmq: RabbitMQ, api: ApiProcess, ledger: Ledger, folder: Path, questions: int
+) -> tuple[Cost, Mapping[int, float]]:
+    """Return a question's cost from a tenth to nine tenths of so many, and the memory by questions."""
     names = rabbitmq.names()
     memory = {}
     settings = {"ASKRELAY_CONCURRENCY": "64", "ASKRELAY_LEASE_S": "30", "ASKRELAY_REQUEST_TIMEOUT_S": "60"}
     settings |= {"ASKRELAY_SETTLE_S": "120", "ASKRELAY_LOG_LEVEL": "info"}
     with Fleet(
-        rabbitmq=rabbitmq,
-        names=names,
-        database_url=ledger.url,
-        folder=folder,
-        latency_s=0,
-        settings=settings,
+        rabbitmq=rabbitmq, names=names, database_url=ledger.url, folder=folder, settings=settings
     ) as fleet:
-        fleet.ask(generated(contacts=questions // EACH, each=EACH))
-        worker = fleet.start_worker()
+        run = f"whole-{time.time_ns()}"
+        askers = Askers(ledger.contents.contacts, run)
+        fleet.ask([Asked(f"{run}-{n}", askers.of(n), f"Question {n}: may I?") for n in range(questions)])
+        api.set_latency(0)
+        worker = fleet.start_worker(CUSTOMGPT_API_URL=api.url)
         meter = Meter(ledger.url, ledger.server_pid, worker.pid, rabbitmq.pid)
-        marks = [questions * tenth // 10 for tenth in range(1, 10)]
         costs = []
-        for mark in marks:
-            fleet.wait_until(lambda mark=mark: fleet.posts() >= mark, f"{mark} posts", within_s=3600)  # type: ignore[misc]
-            posts = fleet.posts()
+        for mark in [questions * tenth // 10 for tenth in range(1, 10)]:
+            fleet.wait_until(lambda mark=mark: api.counts().posts >= mark, f"{mark} posts", within_s=3600)  # type: ignore[misc]
+            posts = api.counts().posts
             memory[posts] = resident_mb(worker.pid)
             costs.append((posts, meter.read()))
         fleet.wait_for_replies(questions, within_s=3600)
+        counts = api.counts()
+        assert (counts.repeats, counts.refused) == (0, 0), counts
     rabbitmq.remove(names)
     (first, before), (last, after) = costs[0], costs[-1]
-    return WholeWorker(after.minus(before).per(last - first), memory)
+    return after.minus(before).per(last - first), memory

@@ -23,6 +23,32 @@ _BODY = b'{"data":{"answer":"' + b"An answer. " * 80 + b'"}}'
 
 
 @dataclass
+class Askers:
+    """Who asks: each fourth a new contact, the others known ones, each with the same chance."""
+
+    #: So many were filled in.
+    contacts: int
+    #: Names the new contacts, so that those of two runs on one ledger do not meet.
+    name: str
+    seed: int = 1
+    _newcomers: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._chance = random.Random(self.seed)
+
+    def of(self, number: int) -> str:
+        """Return the contact of the question of this number; ask for one after the other."""
+        if number % NEW_EACH == 0:
+            contact_id = f"{self.name}-{number}"
+            self._newcomers.append(contact_id)
+            return contact_id
+        if self.contacts:
+            return contact_of(self._chance.randint(1, self.contacts))
+        # Any of them: the last one's questions would wait for each other, and go in small transactions.
+        return self._chance.choice(self._newcomers)
+
+
+@dataclass
 class Driver:
     """One process's worth of work on a ledger; ``contacts`` were filled in, the others are new."""
 
@@ -30,13 +56,11 @@ class Driver:
     contacts: int
     #: Names this driver's events and contacts, so that two on one ledger do not meet.
     name: str
-    seed: int = 1
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _messages: itertools.count[int] = field(default_factory=lambda: itertools.count(time.time_ns() // 1000))
-    _newcomers: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._chance = random.Random(self.seed)
+        self._askers = Askers(self.contacts, self.name)
 
     def questions(self, count: int) -> list[AcceptedQuestion]:
         """Return the next events: each fourth of a new contact, the others of known ones."""
@@ -53,7 +77,7 @@ class Driver:
                 accepted += batch
             room = min(IN_FLIGHT, count - done) - len(under_way)
             if room > 0:
-                claims = await self.ledger.claim(room)
+                claims = await self.ledger.claim(room, begins_posts=True)
                 under_way |= {asyncio.create_task(self.turn(claim)) for claim in claims.turns}
             ended, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             replies = [reply for task in ended if (reply := task.result()) is not None]
@@ -75,24 +99,17 @@ class Driver:
                 conversation_id=conversation.number,
                 highest_message_id=0,
             )
-        await self.ledger.begin_post(claim.lease, question.number, session_id=session_id)
+        if claim.begun is None:
+            await self.ledger.begin_post(claim.lease, question.number, session_id=session_id)
         message = RemoteMessage(next(self._messages), question.text, "An answer.", conversation.external_id)
         reply = Reply(question.reply_id, "answered", _BODY, question.event_id)
         verdict = Answered(message, session_id, "posted", None)
         return await self.ledger.finish(claim.lease, question.number, verdict, reply)
 
     def _question(self, number: int) -> AcceptedQuestion:
-        if number % NEW_EACH == 0:
-            contact_id = f"{self.name}-{number}"
-            self._newcomers.append(contact_id)
-        elif self.contacts:
-            contact_id = contact_of(self._chance.randint(1, self.contacts))
-        else:
-            # Any of them: the last one's questions would wait for each other, and go in small transactions.
-            contact_id = self._chance.choice(self._newcomers)
         return asked(
             f"{self.name}-{number}",
-            contact_id,
+            self._askers.of(number),
             reply_id=f"00000000-0000-5000-8000-{number:012x}",
             text=f"What are your support hours in week {number}, and whom may I call on a Sunday?",
             metadata={"ticket": f"T-{number}"},

@@ -87,7 +87,7 @@ def _tree_cpu_s(pid: int) -> float:
     for each in (pid, *descendants(pid)):
         try:
             fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue
         ticks += sum(map(int, fields[11:13])) + (sum(map(int, fields[13:15])) if each == pid else 0)
     return ticks / TICKS
