@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,6 +17,7 @@ from tests.contract.ledger_cases import (
     asked,
     claim_one,
     end,
+    ensured,
     in_session,
     let_pass,
     opened,
@@ -131,12 +131,13 @@ async def test_a_probe_is_not_begun(ledger: SqlLedger, ledger_url: str) -> None:
 
 
 async def test_it_counts_as_a_request_and_as_one_under_way(ledger_url: str) -> None:
-    pace = Pace(requests_per_minute=60, requests_at_once=2)
-    async with opened(ledger_url, pace=pace) as ledger:
-        for contact in ("EXT_1", "EXT_2", "EXT_3"):
-            claim = await in_session(ledger, asked(f"{contact}-1", contact), contact)
-            await end(ledger, claim, Snooze("gate_closed", 0.3))
-        await asyncio.sleep(0.4)
+    contacts = ("EXT_1", "EXT_2", "EXT_3")
+    async with opened(ledger_url) as ledger:
+        await ledger.accept([asked(f"{contact}-1", contact) for contact in contacts])
+        for claim in (await ledger.claim(len(contacts))).turns:
+            await ensured(ledger, claim, claim.conversation.contact_id)
+            await end(ledger, claim, Retry("unreachable", 0.0))
+    async with opened(ledger_url, pace=Pace(requests_per_minute=60, requests_at_once=2)) as ledger:
         claims = await ledger.claim(5, begins_posts=True)
         assert [claim.begun is not None for claim in claims.turns] == [True, True]
         assert claims.closed == "at_once"

@@ -125,7 +125,7 @@ class Bench:
             return Turn(claim, self.world, self.clock.boottime())
         begun = Intent(self.ledger.now(), SESSION, conversation.highest_message_id)
         now = self.clock.boottime()
-        return Turn(replace(claim, begun=begun), self.world, now, asked_at=now - begun_ago_s)
+        return Turn(replace(claim, begun=begun), self.world, now, claim_begun_at=now - begun_ago_s)
 
     def exists(self, session_id: str, number: int = 42, name: str = "crm:old") -> None:
         """Have the API know a conversation."""

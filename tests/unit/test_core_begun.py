@@ -9,6 +9,7 @@ from worker.core.errors import ContactLimit, ConversationGone, Expired, LeaseLos
 from worker.core.model import Answered, Failed, Retry, Snooze, Verdict
 from worker.core.ports import RecoveryPoint
 from worker.core.turn import take_turn
+from worker.core.world import Turn
 
 
 @pytest.fixture
@@ -39,9 +40,9 @@ async def test_nothing_is_sent_when_the_claim_took_all_of_the_grace(bench: Bench
 
 
 async def test_a_turn_that_does_not_know_when_its_claim_was_asked_for_sends_nothing(bench: Bench) -> None:
-    turn = bench.turn(begun_ago_s=0.0)
-    turn.asked_at = type(turn)(turn.claim, turn.world, turn.claimed_at).asked_at
-    assert await take_turn(turn) == Snooze("send_grace", after_s=0, keeps_intent=False)
+    known = bench.turn(begun_ago_s=0.0)
+    verdict = await take_turn(Turn(known.claim, known.world, known.claimed_at))
+    assert verdict == Snooze("send_grace", after_s=0, keeps_intent=False)
     assert bench.assistant.posts == 0
 
 

@@ -93,7 +93,7 @@ class Turn:
     #: BOOTTIME when the claim was in hand; the ledger's clock was read before that.
     claimed_at: float
     #: BOOTTIME from before the claim was asked for, by which the grace of a post begun with it is counted.
-    asked_at: float = -math.inf
+    claim_begun_at: float = -math.inf
     conversation: Conversation = field(init=False)
     #: An earlier post's outcome was unknown and reading back found nothing.
     is_repost: bool = field(init=False)
@@ -206,7 +206,7 @@ class Turn:
             # Committed with the claim, for the first post of this turn.
             self.claim = replace(self.claim, begun=None)
             self.has_intent = True
-            return self.asked_at, begun
+            return self.claim_begun_at, begun
         begun_at = 0.0
 
         async def begin() -> Intent:

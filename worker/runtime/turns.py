@@ -62,11 +62,8 @@ class Turns:
     _ringers: list[asyncio.Future[None]] = field(default_factory=list)
     #: BOOTTIME until which the gate was said to be closed.
     _closed_until: float = -math.inf
-    #: Posts are begun along with their claims, while the ledger is quick enough for it.
-    _begins_posts: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._begins_posts = self.world.rules.begins_posts_at_claim
+    #: The last claim came back soon enough for the next one to begin posts.
+    _is_prompt: bool = True
 
     @property
     def under_way(self) -> int:
@@ -166,23 +163,24 @@ class Turns:
 
     async def _claim(self, limit: int) -> float:
         """Claim and start turns; returns when to look again, in seconds."""
-        clock = self.world.clock
+        clock, rules = self.world.clock, self.world.rules
         begun = clock.boottime()
         longest = self.world.randomness.uniform(LOOK_S * 0.7, LOOK_S * 0.95)
         if clock.boottime() < self._closed_until:
             return min(self._closed_until - clock.boottime(), longest)
         try:
-            claims = await self.world.ledger.claim(limit, begins_posts=self._begins_posts)
+            claims = await self.world.ledger.claim(
+                limit, begins_posts=rules.begins_posts_at_claim and self._is_prompt
+            )
         except LedgerUnavailable:
             return self.world.randomness.uniform(0.5, 1.5)
         finally:
-            took_s, rules = clock.boottime() - begun, self.world.rules
-            self._begins_posts = rules.begins_posts_at_claim and took_s < rules.send_grace_s * PROMPT_PART
+            self._is_prompt = clock.boottime() - begun < rules.send_grace_s * PROMPT_PART
         if claims.turns:
             self.world.points.reached(RecoveryPoint.CLAIMED)
         claimed_at = clock.boottime()
         for claim in claims.turns:
-            self._start(claim, claimed_at, asked_at=begun)
+            self._start(claim, claimed_at, claim_begun_at=begun)
         return self._next_look(claims, claimed_at, longest)
 
     def _next_look(self, claims: Claims, claimed_at: float, longest: float) -> float:
@@ -196,10 +194,10 @@ class Turns:
             self.bell.ring()
         return max(0.0, min(next_due_s, longest))
 
-    def _start(self, claim: Claim, claimed_at: float, *, asked_at: float) -> None:
-        turn = Turn(claim, self.world, claimed_at, asked_at)
+    def _start(self, claim: Claim, claimed_at: float, *, claim_begun_at: float) -> None:
+        turn = Turn(claim, self.world, claimed_at, claim_begun_at)
         if self.tell is not None:
-            held_until = asked_at + self.world.rules.lease_s
+            held_until = claim_begun_at + self.world.rules.lease_s
             live = self._live[claim.lease] = LiveAnswer(turn, self.tell, held_until)
             turn.on_progress = live.heard
         if claim.question.expired_leases >= SUSPECT_LEASES:
