@@ -128,13 +128,13 @@ _POSTGRESQL = {
     "now": "extract(epoch from now())::float8",
     # What digest_of makes of the route, the contact and no thread.
     "key": "left(encode(sha256(convert_to("
-    "'7:default' || (4 + length(n::text)) || ':EXT_' || n || '-', 'UTF8')), 'hex'), 32)",
+    "'7:default' || (4 + length(n::text)) || ':EXT_' || n || '-', 'UTF8')), 'hex'), 32)::uuid",
     "session_c": "md5('s' || c)::uuid::text",
     "session": "md5('s' || n)::uuid::text",
-    "event_w": "md5('w' || n)",
-    "event_e": "md5('e' || n)",
-    "event": "md5('a' || n)",
-    "data": "md5('c' || n)",
+    "event_w": "md5('w' || n)::uuid",
+    "event_e": "md5('e' || n)::uuid",
+    "event": "md5('a' || n)::uuid",
+    "data": "md5('c' || n)::uuid",
     "reply": "md5('r' || n)::uuid::text",
     "stride": str(STRIDE),
     "content": _CONTENT,

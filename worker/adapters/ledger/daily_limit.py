@@ -21,8 +21,8 @@ class DailyLimitStatements:
     """The statements, once per dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
-        counts = rows_from(dialect, contact="text", asked="int")
-        hashes = rows_from(dialect, event_hash="text")
+        counts = rows_from(dialect, contact="hash", asked="int")
+        hashes = rows_from(dialect, event_hash="hash")
         self.add = sa.text(
             "insert into contact_days (contact, day, asked) select r.contact, :day, r.asked"
             f" from {counts} where true order by r.contact"

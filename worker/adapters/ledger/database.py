@@ -282,4 +282,12 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
     }
     if "options" in url.query:
         defaults["options"] = f"{url.query['options']} {options}"
-    return sa.create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=defaults)
+    engine = sa.create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=defaults)
+
+    @sa.event.listens_for(engine, "connect")
+    def _set_up(connection: Any, _: Any) -> None:
+        from worker.adapters.ledger.hashes import read_hashes_as_digits  # noqa: PLC0415 - loads psycopg
+
+        read_hashes_as_digits(connection)
+
+    return engine

@@ -29,22 +29,22 @@ class IntakeStatements:
 
     def __init__(self, dialect: Dialect) -> None:
         contacts = rows_from(
-            dialect, key="text", route="text", contact_id="text", thread_id="text", external_id="text"
+            dialect, key="hash", route="text", contact_id="text", thread_id="text", external_id="text"
         )
         events = rows_from(
             dialect,
-            event_hash="text",
-            data_hash="text",
+            event_hash="hash",
+            data_hash="hash",
             source="text",
             event_id="text",
             reply_id="text",
-            key="text",
+            key="hash",
             content="text",
             expires_at="float",
             is_redelivered="bool",
         )
-        keys = rows_from(dialect, key="text")
-        hashes = rows_from(dialect, event_hash="text")
+        keys = rows_from(dialect, key="hash")
+        hashes = rows_from(dialect, event_hash="hash")
         numbers = rows_from(dialect, number="int")
         for_update = " for update" if dialect == "postgresql" else ""
         self.add_conversations = sa.text(

@@ -78,7 +78,7 @@ class LeaseStatements:
             f"update questions set expired_leases = 0 where {IS_OPEN}"
             f" and expired_leases > 0 and conversation in (select r.number from {numbers})"
         )
-        keys = rows_from(dialect, key="text").replace(":rows", ":keys")
+        keys = rows_from(dialect, key="hash").replace(":rows", ":keys")
         self.lock_first = sa.text(
             f"select number from conversations where number in (select r.number from {numbers}"
             f" union all select c.number from {keys} join conversations c on c.key = r.key)"

@@ -8,11 +8,18 @@ from typing import Any, Literal
 
 Dialect = Literal["sqlite", "postgresql"]
 
-_SQL_TYPES = {"int": "bigint", "float": "double precision", "text": "text", "bool": "boolean"}
+_SQL_TYPES = {
+    "int": "bigint",
+    "float": "double precision",
+    "text": "text",
+    "bool": "boolean",
+    # As tables.Hash.
+    "hash": "uuid",
+}
 
 
 def rows_from(dialect: Dialect, **columns: str) -> str:
-    """Return the FROM item ``r`` for ``:rows``: the named columns (int, float, text, bool) and ord."""
+    """Return the FROM item ``r`` for ``:rows``: the named columns (int, float, text, bool, hash) and ord."""
     if dialect == "sqlite":
         fields = ", ".join(f"json_extract(value, '$[{i}]') as {name}" for i, name in enumerate(columns))
         return f"(select key as ord, {fields} from json_each(:rows)) as r"

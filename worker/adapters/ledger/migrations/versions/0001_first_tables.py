@@ -8,12 +8,14 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+_HASH = sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql")
+
 
 def upgrade() -> None:
     """Apply."""
     op.create_table(
         "contact_days",
-        sa.Column("contact", sa.Text(), nullable=False),
+        sa.Column("contact", _HASH, nullable=False),
         sa.Column("day", sa.Integer(), nullable=False),
         sa.Column("asked", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("contact", "day"),
@@ -24,7 +26,7 @@ def upgrade() -> None:
         sa.Column(
             "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
         ),
-        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("key", _HASH, nullable=False),
         sa.Column("route", sa.Text(), nullable=False),
         sa.Column("contact_id", sa.Text(), nullable=False),
         sa.Column("thread_id", sa.Text(), nullable=True),
@@ -83,7 +85,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "erased",
-        sa.Column("event_hash", sa.Text(), nullable=False),
+        sa.Column("event_hash", _HASH, nullable=False),
         sa.Column("finished_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("event_hash"),
     )
@@ -120,8 +122,8 @@ def upgrade() -> None:
         sa.Column(
             "number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
         ),
-        sa.Column("event_hash", sa.Text(), nullable=False),
-        sa.Column("data_hash", sa.Text(), nullable=False),
+        sa.Column("event_hash", _HASH, nullable=False),
+        sa.Column("data_hash", _HASH, nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("event_id", sa.Text(), nullable=False),
         sa.Column("reply_id", sa.Text(), nullable=False),
@@ -265,8 +267,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "rating_events",
-        sa.Column("event_hash", sa.Text(), nullable=False),
-        sa.Column("data_hash", sa.Text(), nullable=False),
+        sa.Column("event_hash", _HASH, nullable=False),
+        sa.Column("data_hash", _HASH, nullable=False),
         sa.Column("received_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("event_hash"),
     )
