@@ -51,6 +51,28 @@ def fill(url: str, contents: Contents) -> None:
         _fill_postgresql(url, contents)
 
 
+#: Of what PostgreSQL keeps, the pages of which any may be asked for next, whoever asks what.
+AT_RANDOM = (
+    "erased_pkey",
+    "questions_event_hash_key",
+    "conversations",
+    "conversations_pkey",
+    "conversations_key_key",
+)
+
+
+def warm_up(url: str) -> None:
+    """Have PostgreSQL read what questions ask for at random, as far as its memory goes.
+
+    A server that has answered the filled questions has it there. Some thousand questions would not bring it.
+    """
+    if not url.startswith("sqlite"):
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("create extension if not exists pg_prewarm")
+            for name in AT_RANDOM:
+                connection.execute("select pg_prewarm(cast(%s as regclass))", (name,))
+
+
 #: {now}, {key}, {event}, {data}, {session} and {series} are the words of a dialect; the rest is the same.
 _CONVERSATIONS = """
 insert into conversations (number, key, route, contact_id, external_id, project_id, session_id,
