@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.contract.ledger_cases import address
+from tests.contract.ledger_cases import address, opened
 from tests.servers.postgres import Postgres
-from worker.adapters.ledger import upgrade
+from worker.adapters.ledger import SqlLedger, upgrade
 from worker.adapters.ledger.tables import metadata
 
 
@@ -56,3 +56,10 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     url: str = request.getfixturevalue("postgres_ledger_url")
     return url
+
+
+@pytest.fixture
+async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
+    """Return an empty ledger with the usual settings; files that want others make their own."""
+    async with opened(ledger_url) as ledger:
+        yield ledger

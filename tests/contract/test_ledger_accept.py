@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -18,18 +18,11 @@ from tests.contract.ledger_cases import (
     ensured,
     in_session,
     let_pass,
-    opened,
     snapshot,
     sql,
 )
 from worker.adapters.ledger import SqlLedger
 from worker.core.model import Failed
-
-
-@pytest.fixture
-async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
-    async with opened(ledger_url) as ledger:
-        yield ledger
 
 
 async def results_of(ledger: SqlLedger, *questions: object) -> list[str]:

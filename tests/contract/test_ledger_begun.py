@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -28,12 +27,6 @@ from tests.contract.ledger_cases import (
 from worker.adapters.ledger import SqlLedger
 from worker.core.model import Claim, GateNews, Intent, Retry, Snooze
 from worker.core.pace import Pace
-
-
-@pytest.fixture
-async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
-    async with opened(ledger_url) as ledger:
-        yield ledger
 
 
 async def begin_one(ledger: SqlLedger) -> Claim:

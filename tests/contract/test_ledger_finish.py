@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -27,12 +26,6 @@ from tests.contract.ledger_cases import (
 from worker.adapters.ledger import SqlLedger
 from worker.core.errors import MessageClaimed
 from worker.core.model import Answered, Failed, Halt, Retry, Snooze
-
-
-@pytest.fixture
-async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
-    async with opened(ledger_url) as ledger:
-        yield ledger
 
 
 def question_row(url: str, event_id: str = "evt-1") -> dict[str, object]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.contract.ledger_cases import (
@@ -28,12 +26,6 @@ from worker.core.model import Claim, Conversation, Failed, Lease, Snooze
 HEAL_AFTER_S = CONFIG.heal_after_s
 #: s. Longer than any pause between two looks.
 LONG_S = 1_000 * HEAL_AFTER_S
-
-
-@pytest.fixture
-async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
-    async with opened(ledger_url) as ledger:
-        yield ledger
 
 
 async def created(ledger: SqlLedger, event_id: str = "evt-1", *, creations: int = 1) -> Claim:

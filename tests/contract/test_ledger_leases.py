@@ -32,12 +32,6 @@ from worker.core.model import Answered, Claim, Failed, Lease, Retry, Snooze
 
 
 @pytest.fixture
-async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
-    async with opened(ledger_url) as ledger:
-        yield ledger
-
-
-@pytest.fixture
 async def other(ledger: SqlLedger, ledger_url: str) -> AsyncIterator[SqlLedger]:
     async with opened(ledger_url, worker_id="worker-b") as other:
         yield other

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -25,12 +24,6 @@ from tests.contract.ledger_cases import (
 from worker.adapters.ledger import SqlLedger
 from worker.core.errors import GateClosed, LeaseLost
 from worker.core.model import NO_SESSION, GateNews, Retry, Snooze
-
-
-@pytest.fixture
-async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
-    async with opened(ledger_url) as ledger:
-        yield ledger
 
 
 async def test_the_project_is_fixed_once(ledger: SqlLedger) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
-
-import pytest
 
 from tests.contract.ledger_cases import (
     PROJECT,
@@ -15,7 +12,6 @@ from tests.contract.ledger_cases import (
     claim_one,
     in_session,
     let_pass,
-    opened,
     reply_to,
     sql,
 )
@@ -25,12 +21,6 @@ from worker.core.model import Failed
 from worker.core.rating import AcceptedRating, DueRating, Reaction
 
 DAY_S = 86_400
-
-
-@pytest.fixture
-async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
-    async with opened(ledger_url) as ledger:
-        yield ledger
 
 
 def rating(event_id: str = "r-1", reaction: Reaction = "liked", question_id: str = "evt-1") -> AcceptedRating:

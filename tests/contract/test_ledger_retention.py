@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from tests.contract.ledger_cases import asked, claim_one, in_session, let_pass, opened, reply_to, sql
@@ -11,12 +9,6 @@ from worker.adapters.ledger import SqlLedger, retention
 from worker.core.model import Failed
 
 DAY_S = 86_400
-
-
-@pytest.fixture
-async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
-    async with opened(ledger_url) as ledger:
-        yield ledger
 
 
 async def ended(ledger: SqlLedger, count: int, *, is_published: bool = True) -> None:

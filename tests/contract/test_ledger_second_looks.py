@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -28,12 +27,6 @@ UNKNOWN = Snooze("outcome_unknown", 0.0, keeps_intent=True)
 SETTLE_S = CONFIG.settle_s
 #: s. Longer than a look that was taken stays away.
 LONG_S = 10_000.0
-
-
-@pytest.fixture
-async def ledger(ledger_url: str) -> AsyncIterator[SqlLedger]:
-    async with opened(ledger_url) as ledger:
-        yield ledger
 
 
 async def posted_twice(
