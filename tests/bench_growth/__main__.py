@@ -30,7 +30,7 @@ from tests.bench_growth.cells import (
     intake_of_a_backlog,
     whole_workers,
 )
-from tests.bench_growth.fill import Contents, fill, warm_up
+from tests.bench_growth.fill import Contents, fill, read_into_memory
 from tests.contract.ledger_cases import address
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
@@ -93,10 +93,10 @@ def measure(
         ledgers = [make(kind, postgres, folder, contents) for contents in (*filled, *behind)]
         nobody = make(kind, postgres, folder, Contents(), "nobody known")
         fresh = make(kind, postgres, folder, Contents(), "a fresh one")
-    full = [*ledgers[: len(filled)], nobody]
-    for ledger in full:
-        warm_up(ledger.url)
     measured = [*ledgers, nobody]
+    without_backlog = [*ledgers[: len(filled)], nobody]
+    for ledger in without_backlog:
+        read_into_memory(ledger.url)
     found = asyncio.run(cost_of_questions(measured, questions=questions, runs=arguments.runs))
     console.print(questions_table(measured, found))
     claims = {each.name: asyncio.run(cost_of_claims(each)) for each in ledgers[len(filled) :]}
@@ -110,9 +110,10 @@ def measure(
     name = "memory"
     with fast_fill(postgres):
         another = make(kind, postgres, folder, Contents(), name)
-    for ledger in full:
-        warm_up(ledger.url)
-    whole = whole_workers(rabbitmq, full, folder, questions=questions * 2, runs=arguments.whole_runs)
+    for ledger in without_backlog:
+        read_into_memory(ledger.url)
+    runs = arguments.whole_runs
+    whole = whole_workers(rabbitmq, without_backlog, folder, questions=questions * 2, runs=runs)
     console.print(whole_table(kind, whole))
     if kind == "postgresql" or arguments.kind:
         whole = whole_workers(rabbitmq, [another], folder, questions=arguments.backlog // part, runs=1)
@@ -180,21 +181,18 @@ def fast_fill(postgres: Postgres) -> Iterator[None]:
             yield
 
 
+def table_of_ledgers(title: str, columns: Sequence[str]) -> Table:
+    """Return a table without rows: a ledger's name, and numbers."""
+    table = Table("ledger", title=title)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
 def questions_table(ledgers: Sequence[Ledger], found: dict[str, Measured]) -> Table:
     """Show what a question cost, against the first ledger, in which nothing is finished."""
-    table = Table(title=f"{ledgers[0].kind}: one question through the ledger")
-    for column in (
-        "ledger",
-        "CPU us",
-        "worker",
-        "database",
-        "against 0",
-        "time us",
-        "statements",
-        "pages",
-        "WAL kB",
-    ):
-        table.add_column(column, justify="left" if column == "ledger" else "right")
+    columns = ["CPU us", "worker", "database", "against 0", "time us", "statements", "pages", "WAL kB"]
+    table = table_of_ledgers(f"{ledgers[0].kind}: one question through the ledger", columns)
     base = found[ledgers[0].name]
     for ledger in ledgers:
         measured = found[ledger.name]
@@ -219,18 +217,8 @@ def claims_table(claims: dict[str, tuple[float, float]]) -> Table:
 
 def whole_table(kind: str, whole: dict[str, WholeWorker]) -> Table:
     """Show what whole workers cost, against the first ledger, in which nothing is finished."""
-    table = Table(title=f"{kind}: a question by a whole worker")
-    for column in (
-        "ledger",
-        "CPU us",
-        "worker",
-        "database",
-        "against 0",
-        "broker",
-        "time us",
-        "time against 0",
-    ):
-        table.add_column(column, justify="left" if column == "ledger" else "right")
+    columns = ["CPU us", "worker", "database", "against 0", "broker", "time us", "time against 0"]
+    table = table_of_ledgers(f"{kind}: a question by a whole worker", columns)
     base = next(iter(whole.values())).measured
     for name, worker in whole.items():
         measured = worker.measured

@@ -61,7 +61,7 @@ AT_RANDOM = (
 )
 
 
-def warm_up(url: str) -> None:
+def read_into_memory(url: str) -> None:
     """Have PostgreSQL read what questions ask for at random, as far as its memory goes.
 
     A server that has answered the filled questions has it there. Some thousand questions would not bring it.

@@ -186,7 +186,9 @@ def plan_of(statement: Statement, mode: str, connection: psycopg.Connection) -> 
 def _example_of(name: str) -> str:
     if name.endswith("hash"):
         return "0" * DIGEST_HEX
-    return str(time.time()) if name in TIMES else "[[1]]" if name in ROWS else "1"
+    if name in ROWS:
+        return "[[1]]"
+    return str(time.time()) if name in TIMES else "1"
 
 
 def full_scans(node: dict[str, Any], *, is_bounded: bool) -> Iterator[str]:
