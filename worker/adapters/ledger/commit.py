@@ -159,6 +159,7 @@ class GroupCommit:
                 self._deliver(batch, [error for _ in batch])
                 continue
             self._deliver(batch, results)
+            self._database.between_transactions()
         self._database.close()
 
     def _commit(self, operations: Sequence[Operation]) -> list[Result]:

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from worker.adapters.ledger.checkpoints import Checkpoints
 from worker.adapters.ledger.rows import Dialect
 from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LedgerUnavailable
@@ -72,6 +73,7 @@ class Database:
         self.dialect: Dialect = "sqlite" if self.url.get_backend_name() == "sqlite" else "postgresql"
         self.engine = _sqlite_engine(self.url) if self.dialect == "sqlite" else _postgresql_engine(self.url)
         self._connection: sa.Connection | None = None
+        self._checkpoints = Checkpoints(self.engine) if self.dialect == "sqlite" else None
         self._clock_base: float | None = None
         self._marks_commits = marks_commits and self.dialect == "postgresql"
         #: Names the row of marks: nobody else's, so that its lock is never waited for.
@@ -92,6 +94,8 @@ class Database:
 
     def close(self) -> None:
         """Close the connection in order."""
+        if self._checkpoints is not None:
+            self._checkpoints.close()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -132,6 +136,12 @@ class Database:
                 transaction.rollback()
             self.disconnect()
             raise LedgerUnavailable from error
+
+    def between_transactions(self) -> None:
+        """Do what would hold up a transaction, if it is time for it; the thread that runs them calls it."""
+        if self._checkpoints is not None and self._connection is not None:
+            driver: Any = self._connection.connection.driver_connection
+            self._checkpoints.after_commit(driver)
 
     def was_committed(self, mark: int) -> bool:
         """Tell whether the last transaction, which had this mark, was committed.
@@ -233,8 +243,9 @@ _SQLITE_PRAGMAS = (
     "foreign_keys=on",
     # What a statement puts by, should it have to be taken back, goes into no file.
     "temp_store=memory",
-    # Pages of 4 kB: the same page is written many times before its place in the database is.
-    "wal_autocheckpoint=4000",
+    # Pages of 4 kB. The ledger's checkpoints come sooner (checkpoints.py), and not in a commit; this is for
+    # rows that are large, and for connections that write without them.
+    "wal_autocheckpoint=16000",
 )
 
 
