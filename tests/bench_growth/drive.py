@@ -104,7 +104,7 @@ class Driver:
         message = RemoteMessage(next(self._messages), question.text, "An answer.", conversation.external_id)
         reply = Reply(question.reply_id, "answered", _BODY, question.event_id)
         verdict = Answered(message, session_id, "posted", None)
-        return await self.ledger.finish(claim.lease, question.number, verdict, reply)
+        return (await self.ledger.finish(claim.lease, question.number, verdict, reply)).reply
 
     def _question(self, number: int) -> AcceptedQuestion:
         return asked(

@@ -27,6 +27,7 @@ from worker.core.model import (
     RemoteMessage,
     Reply,
     ReplyKind,
+    TurnEnd,
     Verdict,
 )
 from worker.core.pace import BUCKET_S, Pace
@@ -136,12 +137,13 @@ async def in_session(
 async def answer(ledger: SqlLedger, claim: Claim, message_id: int) -> OutboxReply | None:
     """Post the question of a claim in its session and record the answer."""
     await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
-    return await ledger.finish(claim.lease, claim.question.number, answered(message_id), reply_to(claim))
+    end = await ledger.finish(claim.lease, claim.question.number, answered(message_id), reply_to(claim))
+    return end.reply
 
 
-async def end(ledger: SqlLedger, claim: Claim, verdict: Verdict) -> None:
+async def end(ledger: SqlLedger, claim: Claim, verdict: Verdict) -> TurnEnd:
     """End a turn without a reply."""
-    await ledger.finish(claim.lease, claim.question.number, verdict, None)
+    return await ledger.finish(claim.lease, claim.question.number, verdict, None)
 
 
 @contextmanager

@@ -130,17 +130,21 @@ class LedgerModel:
             reply.repeated_at = self.now
         return "repeat_finished"
 
-    def claim(self, owner: str, limit: int) -> list[Thread]:
-        """Lease those that are due and that nobody holds, longest waiting first.
-
-        Where not all are taken, one that is to be read back goes before: such reads have their share.
-        """
+    def due(self) -> list[Thread]:
+        """Return those that are due and that nobody holds, longest waiting first."""
         free = [
             thread
             for thread in self.threads.values()
             if thread.due_at is not None and thread.due_at <= self.now and thread.lease_until <= self.now
         ]
-        free.sort(key=lambda thread: thread.due_at or 0.0)
+        return sorted(free, key=lambda thread: thread.due_at or 0.0)
+
+    def claim(self, owner: str, limit: int) -> list[Thread]:
+        """Lease those that are due.
+
+        Where not all are taken, one that is to be read back goes before: such reads have their share.
+        """
+        free = self.due()
         reads = [thread for thread in free if thread.next_question().state == "posting"]
         if len(free) >= limit and reads:
             free.remove(reads[0])

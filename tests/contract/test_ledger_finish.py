@@ -25,7 +25,7 @@ from tests.contract.ledger_cases import (
 )
 from worker.adapters.ledger import SqlLedger
 from worker.core.errors import MessageClaimed
-from worker.core.model import Answered, Failed, Halt, Retry, Snooze
+from worker.core.model import Answered, Failed, Halt, Retry, Snooze, Verdict
 
 
 def question_row(url: str, event_id: str = "evt-1") -> dict[str, object]:
@@ -146,9 +146,10 @@ async def test_a_failure_is_recorded_with_its_reply_and_the_next_question_goes_o
     await ledger.accept([asked("a"), asked("b")])
     claim = await claim_one(ledger)
     reply = reply_to(claim, "failed")
-    recorded = await ledger.finish(claim.lease, claim.question.number, Failed("expired", "too late"), reply)
-    assert recorded is not None
-    assert recorded.reply == reply
+    ended = await ledger.finish(claim.lease, claim.question.number, Failed("expired", "too late"), reply)
+    assert ended.reply is not None
+    assert ended.reply.reply == reply
+    assert ended.has_next
     row = question_row(ledger_url, "a")
     assert (row["state"], row["code"], row["detail"], row["message_id"]) == (
         "failed",
@@ -157,6 +158,24 @@ async def test_a_failure_is_recorded_with_its_reply_and_the_next_question_goes_o
         None,
     )
     assert (await claim_one(ledger)).question.event_id == "b"
+
+
+async def test_an_end_that_leaves_nothing_to_claim_says_so(ledger: SqlLedger, ledger_url: str) -> None:
+    await ledger.accept([asked("a", "EXT_1"), asked("b", "EXT_2"), asked("c", "EXT_3")])
+    first, second, third = (await ledger.claim(3)).turns
+    assert not (await end(ledger, first, Failed("expired"))).has_next, "the others have their turns"
+    await ledger.accept([asked("d", "EXT_4")])
+    assert (await end(ledger, second, Failed("expired"))).has_next, "somebody else's question is due"
+    await end(ledger, await claim_one(ledger), Failed("expired"))
+    assert not (await end(ledger, third, Failed("expired"))).has_next
+    assert (await ledger.claim(1)).turns == ()
+
+
+@pytest.mark.parametrize("verdict", [Retry("unreachable", 8.0), Snooze("outcome_unknown", 8.0)])
+async def test_an_end_that_is_to_be_tried_again_later_says_so(ledger: SqlLedger, verdict: Verdict) -> None:
+    await ledger.accept([asked("a")])
+    assert (await end(ledger, await claim_one(ledger), verdict)).has_next
+    assert (await ledger.claim(1)).next_due_in_s == pytest.approx(8.0, abs=1.0)
 
 
 async def test_a_failed_question_blocks_its_conversation_when_asked_to(ledger_url: str) -> None:

@@ -14,7 +14,7 @@ from tests.contract.ledger_cases import asked, claim_one, end, opened, snapshot,
 from worker.adapters.ledger import SqlLedger, database
 from worker.adapters.ledger.commit import PATIENCE_S
 from worker.core.errors import LeaseLost, LedgerUnavailable
-from worker.core.model import Failed, Lease
+from worker.core.model import Failed, Lease, TurnEnd
 
 
 class Batches:
@@ -251,7 +251,7 @@ async def test_a_lock_that_somebody_holds_for_too_long_delays_only_its_own_opera
                 ledger.finish(second.lease, second.question.number, Failed("expired"), None),
             )
         assert isinstance(results[0], LedgerUnavailable)
-        assert results[1] is None
+        assert isinstance(results[1], TurnEnd)
         # Nothing of the first was committed: it can be done again, and is done once.
         await end(ledger, first, Failed("expired"))
     states = sql(postgres_ledger_url, "select state from questions")

@@ -69,7 +69,7 @@ async def answer(
     }
     reply = Reply(claim.question.reply_id, "answered", json.dumps(body).encode(), claim.question.event_id)
     verdict = answered(message_id, session_id=session_id)
-    entry = await ledger.finish(claim.lease, claim.question.number, verdict, reply)
+    entry = (await ledger.finish(claim.lease, claim.question.number, verdict, reply)).reply
     assert entry is not None
     await ledger.mark_published([entry.number])
     return entry.number

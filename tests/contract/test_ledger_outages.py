@@ -148,11 +148,11 @@ async def test_an_end_whose_answer_is_lost_is_recorded_once_and_its_reply_handed
     claim = await in_session(ledger, asked())
     await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
     line.cut("answer")
-    recorded = await ledger.finish(claim.lease, claim.question.number, answered(1), reply_to(claim))
+    end = await ledger.finish(claim.lease, claim.question.number, answered(1), reply_to(claim))
     assert line.cuts == 1
-    assert recorded is not None
+    assert end.reply is not None
     rows = snapshot(postgres_ledger_url)
-    assert [row["number"] for row in rows["replies"]] == [recorded.number]
+    assert [row["number"] for row in rows["replies"]] == [end.reply.number]
     assert (rows["questions"][0]["state"], rows["questions"][0]["attempts"]) == ("answered", 1)
 
 

@@ -35,11 +35,10 @@ async def recorded(ledger: SqlLedger, *event_ids: str, contact: str = "EXT_1") -
     await ledger.accept([asked(event_id, contact) for event_id in event_ids])
     for _ in event_ids:
         claim = await claim_one(ledger)
-        replies.append(
-            await ledger.finish(
-                claim.lease, claim.question.number, Failed("expired"), reply_to(claim, "failed")
-            )
+        ended = await ledger.finish(
+            claim.lease, claim.question.number, Failed("expired"), reply_to(claim, "failed")
         )
+        replies.append(ended.reply)
     return replies
 
 

@@ -16,11 +16,11 @@ async def ended(ledger: SqlLedger, count: int, *, is_published: bool = True) -> 
     await ledger.accept([asked(f"evt-{i}", f"c-{i}") for i in range(count)])
     numbers = []
     for claim in (await ledger.claim(count)).turns:
-        reply = await ledger.finish(
+        end = await ledger.finish(
             claim.lease, claim.question.number, Failed("expired"), reply_to(claim, "failed")
         )
-        assert reply
-        numbers.append(reply.number)
+        assert end.reply
+        numbers.append(end.reply.number)
     if is_published:
         await ledger.mark_published(numbers)
 
@@ -87,11 +87,11 @@ async def test_an_unfinished_question_is_kept_however_old(ledger: SqlLedger, led
 
 async def test_an_erased_conversation_keeps_its_session(ledger: SqlLedger, ledger_url: str) -> None:
     claim = await in_session(ledger, asked())
-    reply = await ledger.finish(
+    end = await ledger.finish(
         claim.lease, claim.question.number, Failed("expired"), reply_to(claim, "failed")
     )
-    assert reply
-    await ledger.mark_published([reply.number])
+    assert end.reply
+    await ledger.mark_published([end.reply.number])
     let_pass(ledger_url, 31 * DAY_S)
     await ledger.sweep()
     await ledger.accept([asked("evt-2")])

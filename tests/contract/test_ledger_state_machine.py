@@ -275,12 +275,13 @@ class LedgerMachine(RuleBasedStateMachine):
         if isinstance(expected, str):
             assert result == expected
             return False
-        assert bool(result) is expected
+        assert bool(result.reply) is expected
+        assert result.has_next is (bool(self.model.due()) or isinstance(verdict, Retry | Snooze))
         if reply is not None:
             assert event_id not in self.ended, "a question ended twice"
             self.ended[event_id] = reply.event_id
-        if result is not None:
-            self._hand_out([result])
+        if result.reply is not None:
+            self._hand_out([result.reply])
         return True
 
     # --- the relay

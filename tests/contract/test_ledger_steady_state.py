@@ -172,12 +172,12 @@ async def one_day(ledger: SqlLedger, day: int, *, is_published: bool = True) -> 
 
 async def finished(ledger: SqlLedger, claims: Any, *, is_published: bool = True) -> None:
     """End claimed turns."""
-    replies = [
+    ends = [
         await ledger.finish(claim.lease, claim.question.number, Failed("expired"), reply_to(claim, "failed"))
         for claim in claims
     ]
     if is_published:
-        await ledger.mark_published([reply.number for reply in replies if reply])
+        await ledger.mark_published([end.reply.number for end in ends if end.reply])
 
 
 async def pass_days(ledger: SqlLedger, url: str, days: int) -> None:

@@ -105,12 +105,12 @@ async def fill(ledger: SqlLedger) -> None:
                 session_id = await begin(ledger, claim)
                 message = RemoteMessage(5, "", "canary answer", None)
                 answered = Answered(message, session_id, "posted", None)
-                kept = await ledger.finish(claim.lease, claim.question.number, answered, reply_to(claim))
-                assert kept is not None
+                end = await ledger.finish(claim.lease, claim.question.number, answered, reply_to(claim))
+                assert end.reply is not None
                 if number:
-                    await ledger.mark_unpublished([kept.number], ReplyUnroutable.code)
+                    await ledger.mark_unpublished([end.reply.number], ReplyUnroutable.code)
                 else:
-                    await ledger.mark_published([kept.number])
+                    await ledger.mark_published([end.reply.number])
             case 2 | 3:  # failed, one of them held
                 code = OutcomeUnknown.code if number == 2 else "question_rejected"
                 await ledger.finish(claim.lease, claim.question.number, Failed(code), reply_to(claim))

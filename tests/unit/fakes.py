@@ -26,6 +26,7 @@ from worker.core.model import (
     RemoteMessage,
     Reply,
     SecondLook,
+    TurnEnd,
     Verdict,
 )
 from worker.core.ports import Admit, Delivery, PublishResult, ReadShare, RecoveryPoint, Swept
@@ -325,11 +326,9 @@ class FakeLedger(Scripted):
             "unclaimed", lambda _, ids: set(ids) - self.claimed_messages, session_id, message_ids
         )
 
-    async def finish(
-        self, lease: Lease, question: int, verdict: Verdict, reply: Reply | None
-    ) -> OutboxReply | None:
-        def end(*_: Any) -> OutboxReply | None:
-            return OutboxReply(question, reply) if reply else None
+    async def finish(self, lease: Lease, question: int, verdict: Verdict, reply: Reply | None) -> TurnEnd:
+        def end(*_: Any) -> TurnEnd:
+            return TurnEnd(OutboxReply(question, reply) if reply else None, has_next=True)
 
         return await self.play("finish", end, lease, question, verdict, reply)
 

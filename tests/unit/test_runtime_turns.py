@@ -14,7 +14,7 @@ from tests.unit.turns_cases import NOTHING, Bench, claims
 from tests.unit.virtual_time import until
 from worker.adapters.ledger.claims import SOON_S
 from worker.core.errors import GateClosed, LeaseLost, LedgerUnavailable
-from worker.core.model import Claims, Intent, Lease, Progress
+from worker.core.model import Claims, Intent, Lease, Progress, TurnEnd
 from worker.runtime.turns import LOOK_S
 
 
@@ -83,6 +83,37 @@ def test_a_turn_that_ends_claims_again_by_itself() -> None:
     async def scenario() -> None:
         begun = bench.clock.boottime()
         assert await until(lambda: len(bench.finished) == 2, "both are finished") - begun < 2.1
+
+    bench.run(scenario)
+
+
+def test_a_turn_that_ends_with_nothing_to_come_after_it_claims_nothing() -> None:
+    bench = Bench()
+    bench.answer_slowly(1.0)
+    bench.ledger.script("claim", claims(1))
+    bench.ledger.script("finish", TurnEnd(None, has_next=False))
+
+    async def scenario() -> None:
+        await until(lambda: bench.finished, "it is finished")
+        assert len(bench.limits) == 1
+        bench.ledger.script("claim", claims(2))
+        begun = bench.clock.boottime()
+        assert await until(lambda: len(bench.finished) == 2, "the next is finished") - begun <= LOOK_S
+
+    bench.run(scenario)
+
+
+def test_a_ring_that_waited_for_room_is_answered_when_there_is_some() -> None:
+    bench = Bench(concurrency=1)
+    bench.answer_slowly(1.0)
+    bench.ledger.script("claim", claims(1))
+    bench.ledger.script("finish", TurnEnd(None, has_next=False))
+
+    async def scenario() -> None:
+        await until(lambda: bench.turns.under_way == 1, "one runs")
+        begun = bench.clock.boottime()
+        await bench.turns.on_ring()
+        assert bench.clock.boottime() - begun < 1.1
 
     bench.run(scenario)
 

@@ -330,6 +330,16 @@ class OutboxReply:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """What follows from the end of a turn."""
+
+    #: The turn's reply, where this process may publish it now.
+    reply: OutboxReply | None
+    #: Somebody's question or look is due, or this conversation's will be: the next claim may find a turn.
+    has_next: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GateNews:
     """What a call told about the API: the gate opens, closes or counts a failure.
 

@@ -25,6 +25,7 @@ from worker.core.model import (
     RemoteMessage,
     Reply,
     SecondLook,
+    TurnEnd,
     Verdict,
 )
 from worker.core.rating import AcceptedRating, RatingResult, Reaction
@@ -240,13 +241,10 @@ class Ledger(Protocol):
         """Return those message ids that answer no question yet."""
         ...
 
-    async def finish(
-        self, lease: Lease, question: int, verdict: Verdict, reply: Reply | None
-    ) -> OutboxReply | None:
+    async def finish(self, lease: Lease, question: int, verdict: Verdict, reply: Reply | None) -> TurnEnd:
         """End the turn: apply the verdict, record the reply and give the lease back, in one transaction.
 
-        Returns the reply when this process may publish it now. Raises MessageClaimed, changing nothing,
-        when the answer's message already answers another question.
+        Raises MessageClaimed, changing nothing, when the answer's message already answers another question.
         """
         ...
 

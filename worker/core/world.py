@@ -109,6 +109,8 @@ class Turn:
     is_late: bool = False
     #: The API answered something in this turn, which is news to the gate.
     has_heard: bool = False
+    #: A claim may find something as soon as this turn has ended.
+    has_next: bool = True
     #: Told each piece of a streamed answer.
     on_progress: Callable[[str], None] | None = None
 
@@ -247,13 +249,12 @@ class Turn:
         """Record the verdict; OutcomeUnknown when the message turns out to answer another question."""
         number = self.question.number
         try:
-            recorded = await self.write(
-                lambda: self.world.ledger.finish(self.claim.lease, number, verdict, reply)
-            )
+            end = await self.write(lambda: self.world.ledger.finish(self.claim.lease, number, verdict, reply))
         except MessageClaimed as error:
             raise OutcomeUnknown("the message answers another question") from error
-        if recorded is not None:
-            self.world.publish(recorded)
+        self.has_next = end.has_next
+        if end.reply is not None:
+            self.world.publish(end.reply)
 
     def unknown(self, error: OutcomeUnknown, *, begun_at: float | None = None) -> Snooze:
         """Return the verdict on a post whose outcome is unknown: keep the intent and look soon.

@@ -206,13 +206,14 @@ class Turns:
         else:
             task = asyncio.create_task(self._take(turn))
         self._active[claim.lease] = task
-        task.add_done_callback(lambda _: self._ended(claim.lease))
+        task.add_done_callback(lambda _: self._ended(turn))
 
-    def _ended(self, lease: Lease) -> None:
-        self._active.pop(lease, None)
-        self._suspects.discard(lease)
+    def _ended(self, turn: Turn) -> None:
+        self._active.pop(turn.claim.lease, None)
+        self._suspects.discard(turn.claim.lease)
         self._has_ended.set()
-        self._wake.set()
+        if turn.has_next or self._ringers:
+            self._wake.set()
 
     async def _take_alone(self, turn: Turn) -> None:
         """Take a suspect's turn when every other turn of this process has ended."""

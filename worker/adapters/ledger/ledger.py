@@ -82,6 +82,7 @@ from worker.core.model import (
     OutboxReply,
     Reply,
     SecondLook,
+    TurnEnd,
     Verdict,
 )
 from worker.core.pace import Pace
@@ -338,15 +339,13 @@ class SqlLedger:
         found: set[int] = await self._run(Unclaimed(session_id, message_ids))
         return found
 
-    async def finish(
-        self, lease: Lease, question: int, verdict: Verdict, reply: Reply | None
-    ) -> OutboxReply | None:
+    async def finish(self, lease: Lease, question: int, verdict: Verdict, reply: Reply | None) -> TurnEnd:
         """See the port. The unique index on (session, message) refuses a second claim of a message."""
         try:
-            published: OutboxReply | None = await self._run(Finish(lease, question, verdict, reply))
+            end: TurnEnd = await self._run(Finish(lease, question, verdict, reply))
         except sa.exc.IntegrityError as error:
             raise MessageClaimed from error
-        return published
+        return end
 
     async def report(self, news: GateNews, lease: Lease | None = None) -> None:
         """See the port."""

@@ -27,6 +27,7 @@ from worker.core.model import (
     Reply,
     Retry,
     Snooze,
+    TurnEnd,
     Verdict,
 )
 
@@ -233,9 +234,7 @@ class Turns:
             for operation in operations
         ]
 
-    def finish(
-        self, transaction: Transaction, operations: Sequence[Finish]
-    ) -> list[OutboxReply | LedgerError | None]:
+    def finish(self, transaction: Transaction, operations: Sequence[Finish]) -> list[TurnEnd | LedgerError]:
         """Apply verdicts: question, conversation, reply and gate together."""
         held = self.leases.lock(transaction, [operation.lease for operation in operations])
         mine = [operation for operation in operations if operation.lease in held]
@@ -251,8 +250,9 @@ class Turns:
         if self.mirrors is not None:
             self.mirrors.mark(transaction, [mark for each in mine if (mark := _mark_of(each))])
         self._tell_gate(transaction, mine)
+        is_any_due = self.leases.gate.is_any_due(transaction)
         return [
-            published.get(operation.question)
+            TurnEnd(published.get(operation.question), is_any_due or _is_due_later(operation.verdict))
             if operation.lease in held and operation.question in ended
             else LeaseLost()
             for operation in operations
@@ -398,6 +398,11 @@ def _free_of(operation: Finish, now: float) -> tuple[object, ...]:
             return (number, now + after_s, 0, None, None)
         case Halt(burnt_message_id=burnt, session_id=session_id):
             return (number, None, burnt or 0, None, session_id)
+
+
+def _is_due_later(verdict: Verdict) -> bool:
+    """Tell whether the conversation is due at a time that the verdict names."""
+    return isinstance(verdict, Retry | Snooze)
 
 
 def _reply_row(conversation: int, question: int, reply: Reply) -> tuple[object, ...]:
