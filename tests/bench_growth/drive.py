@@ -88,18 +88,19 @@ class Driver:
     async def turn(self, claim: Claim) -> OutboxReply | None:
         """Do what a turn does to the ledger when the API answers at once."""
         conversation, question = claim.conversation, claim.question
-        session_id = conversation.session_id
+        session_id, begun = conversation.session_id, claim.begun
         if session_id is None:
             session_id = f"{conversation.number:032x}"
             await self.ledger.begin_create(claim.lease, PROJECT)
-            await self.ledger.save_session(
+            begun = await self.ledger.save_session(
                 claim.lease,
                 project_id=PROJECT,
                 session_id=session_id,
                 conversation_id=conversation.number,
                 highest_message_id=0,
+                begins_post_of=question.number,
             )
-        if claim.begun is None:
+        if begun is None:
             await self.ledger.begin_post(claim.lease, question.number, session_id=session_id)
         message = RemoteMessage(next(self._messages), question.text, "An answer.", conversation.external_id)
         reply = Reply(question.reply_id, "answered", _BODY, question.event_id)

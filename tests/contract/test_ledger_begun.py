@@ -1,7 +1,8 @@
-"""Intents that are recorded along with a claim: where the post is all that is to do (PROTOCOL 5.1)."""
+"""Intents that are recorded along with a claim or a session: where the post comes next (PROTOCOL 5.1)."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.contract.ledger_cases import (
     LEASE_S,
+    PROJECT,
     SESSION,
     SHORT_S,
     answer,
@@ -25,6 +27,7 @@ from tests.contract.ledger_cases import (
     wait_until_up_for,
 )
 from worker.adapters.ledger import SqlLedger
+from worker.core.errors import GateClosed, LeaseLost
 from worker.core.model import Claim, GateNews, Intent, Retry, Snooze
 from worker.core.pace import Pace
 
@@ -121,6 +124,85 @@ async def test_a_probe_is_not_begun(ledger: SqlLedger, ledger_url: str) -> None:
     let_pass(ledger_url, 61.0)
     claim = await begin_one(ledger)
     assert (claim.probes, claim.begun) == ("credits_exhausted", None)
+
+
+async def test_a_new_contacts_post_is_begun_with_its_session(ledger: SqlLedger, ledger_url: str) -> None:
+    await ledger.accept([asked()])
+    claim = await claim_one(ledger)
+    begun = await save_and_begin(ledger, claim, highest=17)
+    assert begun is not None
+    assert (begun.session_id, begun.baseline_message_id) == (SESSION, 17)
+    (row,) = sql(ledger_url, "select state, posts, intent_at, intent_session_id from questions")
+    assert row == {"state": "posting", "posts": 1, "intent_at": begun.at, "intent_session_id": SESSION}
+    # After a crash it is read back there.
+    let_pass(ledger_url, LEASE_S + 1)
+    intent = (await claim_one(ledger)).question.intent
+    assert intent is not None
+    assert (intent.session_id, intent.baseline_message_id) == (SESSION, 17)
+
+
+async def test_without_the_session_nothing_is_begun(ledger: SqlLedger, ledger_url: str) -> None:
+    claim = await in_session(ledger, asked(), "another session")
+    with pytest.raises(LeaseLost):
+        await save_and_begin(ledger, claim)
+    let_pass(ledger_url, LEASE_S + 1)
+    taken_over = await claim_one(ledger)
+    with pytest.raises(LeaseLost):
+        await save_and_begin(ledger, claim)
+    assert (taken_over.question.intent, taken_over.question.posts) == (None, 0)
+
+
+async def test_a_session_is_saved_although_the_gate_is_closed(ledger: SqlLedger, ledger_url: str) -> None:
+    await ledger.accept([asked()])
+    claim = await claim_one(ledger)
+    await ledger.report(GateNews("pause", "throttled", 60.0))
+    assert await save_and_begin(ledger, claim) is None
+    (row,) = sql(ledger_url, "select state, posts from questions")
+    assert row == {"state": "waiting", "posts": 0}
+    with pytest.raises(GateClosed):
+        await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)
+
+
+async def test_of_several_sessions_saved_at_once_each_has_its_own_intent(ledger: SqlLedger) -> None:
+    contacts = [f"EXT_{number}" for number in range(5)]
+    await ledger.accept([asked(f"of {contact}", contact) for contact in contacts])
+    turns = (await ledger.claim(5)).turns
+    begun = await asyncio.gather(
+        *(
+            save_and_begin(ledger, claim, f"session of {claim.conversation.contact_id}", place)
+            if place % 2
+            else ensured(ledger, claim, f"session of {claim.conversation.contact_id}")
+            for place, claim in enumerate(turns)
+        )
+    )
+    assert [intent and (intent.session_id, intent.baseline_message_id) for intent in begun] == [
+        (f"session of {claim.conversation.contact_id}", place) if place % 2 else None
+        for place, claim in enumerate(turns)
+    ]
+
+
+async def test_a_post_begun_with_its_session_counts_as_a_request(ledger_url: str) -> None:
+    async with opened(ledger_url, pace=Pace(requests_per_minute=60, requests_at_once=0)) as ledger:
+        await ledger.accept([asked()])
+        claim = await claim_one(ledger)
+        await ledger.begin_create(claim.lease, PROJECT)
+        before = sum(spent(ledger_url))
+        assert await save_and_begin(ledger, claim) is not None
+        assert sum(spent(ledger_url)) == before + 1
+
+
+async def save_and_begin(
+    ledger: SqlLedger, claim: Claim, session_id: str = SESSION, highest: int = 0
+) -> Intent | None:
+    """Save a session and begin the post of the claimed question in it."""
+    return await ledger.save_session(
+        claim.lease,
+        project_id=PROJECT,
+        session_id=session_id,
+        conversation_id=42,
+        highest_message_id=highest,
+        begins_post_of=claim.question.number,
+    )
 
 
 async def test_it_counts_as_a_request_and_as_one_under_way(ledger_url: str) -> None:

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from tests.contract.ledger_cases import LEASE_S, PROJECT, answered, asked, reply_to
 from tests.contract.ledger_direct import START, WORKERS, DirectLedger
-from tests.contract.ledger_model import LedgerModel, Thread
+from tests.contract.ledger_model import LOST, LedgerModel, Thread
 from worker.adapters.ledger.claims import TakeTurns
 from worker.adapters.ledger.intake import REPEAT_WINDOW_S, Accept
 from worker.adapters.ledger.leases import Release, Renew
@@ -139,8 +139,7 @@ class LedgerMachine(RuleBasedStateMachine):
         threads = self.model.claim(worker, limit)
         assert [_seen_turn(claim) for claim in turns] == [_turn_of(thread) for thread in threads]
         for claim, thread in zip(turns, threads, strict=True):
-            begun = claim.begun and (claim.begun.session_id, claim.begun.baseline_message_id)
-            assert begun == (self.model.begin_claimed(thread) if begins_posts else None)
+            assert _begun(claim.begun) == (self.model.begin_claimed(thread) if begins_posts else None)
         for claim in turns:
             assert claim.lease.conversation not in busy, "two valid leases on one conversation"
             tokens = self.tokens[claim.conversation.contact_id]
@@ -179,11 +178,23 @@ class LedgerMachine(RuleBasedStateMachine):
     def save_session(self, data: st.DataObject, session: str, highest: int) -> None:
         self._save_session(self._one_of(data), session, highest)
 
-    def _save_session(self, held: Held, session: str, highest: int) -> None:
-        saved = self.ledger.do(
-            held.worker, SaveSession(held.claim.lease, PROJECT, session, 42, highest, has_extras=False)
-        )
-        assert saved == self.model.save_session(*held.lease, session, highest)
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), session=SESSIONS, highest=st.integers(0, 2))
+    def save_session_and_begin_post(self, data: st.DataObject, session: str, highest: int) -> None:
+        held = self._one_of(data)
+        self._save_session(held, session, highest, begins_post_of=held.claim.question.event_id)
+
+    def _save_session(
+        self, held: Held, session: str, highest: int, *, begins_post_of: str | None = None
+    ) -> None:
+        number = begins_post_of and self.ledger.number_of(begins_post_of)
+        operation = SaveSession(held.claim.lease, PROJECT, session, 42, highest, False, number)
+        result = _begun(self.ledger.do(held.worker, operation))
+        expected = self.model.save_session(*held.lease, session, highest)
+        if begins_post_of is not None and expected is None:
+            begun = self.model.begin_post(*held.lease, begins_post_of, session)
+            expected = None if begun == LOST else begun
+        assert result == expected
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), chance=st.integers(0, 2))
@@ -222,10 +233,7 @@ class LedgerMachine(RuleBasedStateMachine):
         begun = self.ledger.do(
             held.worker, BeginPost(held.claim.lease, self.ledger.number_of(event_id), session_id=session)
         )
-        if isinstance(begun, Intent):
-            assert begun.at == self.ledger.now
-            begun = (begun.session_id, begun.baseline_message_id)
-        assert begun == self.model.begin_post(*held.lease, event_id, session)
+        assert _begun(begun) == self.model.begin_post(*held.lease, event_id, session)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), message_id=MESSAGE_IDS)
@@ -372,6 +380,11 @@ def _seen_turn(claim: Claim) -> tuple[Any, ...]:
         question.is_repost,
         None if intent is None else (intent.session_id, intent.baseline_message_id),
     )
+
+
+def _begun(result: Any) -> Any:
+    """Return an intent as the model says it, and anything else as it is."""
+    return (result.session_id, result.baseline_message_id) if isinstance(result, Intent) else result
 
 
 def _events_of(replies: list[OutboxReply]) -> list[str]:

@@ -370,7 +370,7 @@ MUTANTS = (
     Mutant(
         "the intent is recorded after the send",
         "5.1",
-        _all(_swap(Rules, "begins_posts_at_claim", False), _swap(turns, "_post", _send_first)),
+        _all(_swap(Rules, "begins_posts_early", False), _swap(turns, "_post", _send_first)),
         frozenset({"double_post"}),
         {"response_lost": 0.3, "crash_at_point": 0.1},
     ),

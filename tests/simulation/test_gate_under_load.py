@@ -121,23 +121,29 @@ def test_a_contact_that_floods_makes_nobody_else_wait(
 
 @pytest.mark.parametrize("reason", ["throttled", "credits_exhausted", "pace", "at_once"])
 def test_statements_while_nothing_may_begin_do_not_grow_with_what_waits(reason: str) -> None:
-    counts = {}
-    for waiting in (10, 10_000):
-        pace = {"pace": Pace(1, 0), "at_once": Pace(0, 1)}.get(reason, Pace(0, 0))
-        with fleet(workers=4, pace=pace, latency_s=100.0) as here:
-            here.ask(["first"])
-            here.run(25)
-            if reason in {"throttled", "credits_exhausted"}:
-                here.report_pause(reason, 600.0)
-            here.ask(contacts(waiting, waiting))
-            here.run(5)
-            begun, requests = here.statements, len(here.api.seen)
-            here.run(25)
-            assert len(here.api.seen) == requests, "nothing began meanwhile"
-            counts[waiting] = here.statements - begun
-    assert counts[10_000] <= counts[10] * 1.1
+    # Of several runs, because when the processes look is chance: a tenth more or less.
+    few, many = (
+        sum(statements_while_closed(reason, waiting, seed) for seed in range(5)) for waiting in (10, 10_000)
+    )
+    assert many <= few * 1.1
     # Four workers that look every 5 s, and four sweepers.
-    assert counts[10_000] / 25 <= 4 * 5
+    assert many / 5 / 25 <= 4 * 5
+
+
+def statements_while_closed(reason: str, waiting: int, seed: int) -> int:
+    """Return how many statements four workers make in 25 s in which nothing may begin."""
+    pace = {"pace": Pace(1, 0), "at_once": Pace(0, 1)}.get(reason, Pace(0, 0))
+    with fleet(workers=4, pace=pace, latency_s=100.0, seed=seed) as here:
+        here.ask(["first"])
+        here.run(25)
+        if reason in {"throttled", "credits_exhausted"}:
+            here.report_pause(reason, 600.0)
+        here.ask(contacts(waiting, waiting))
+        here.run(5)
+        begun, requests = here.statements, len(here.api.seen)
+        here.run(25)
+        assert len(here.api.seen) == requests, "nothing began meanwhile"
+        return here.statements - begun
 
 
 @pytest.mark.parametrize(("per_minute", "latency_s"), [(1, 1.0), (6, 1.0), (60, 0.5)])

@@ -17,8 +17,9 @@ from tests.simulation.tables import Tables
 SEEDS = int(os.environ.get("ASKRELAY_SIMULATION_SEEDS", "2000"))
 #: Parts that pytest-xdist may run side by side; each runs its seeds in its own process.
 PARTS = 8
-#: After a restore, the agent's word that its queries are used up was taken for an answer, at every look.
-FOUND_FAULTS = (6464, 8768, 8894, 10233)
+#: After a restore, the agent's word that its queries are used up was taken for an answer, at every look; and
+#: an intent recorded with the session that was found hid the message that was there already.
+FOUND_FAULTS = (6464, 8768, 8894, 10233, 604, 913)
 
 
 @pytest.mark.timeout(900)

@@ -288,11 +288,13 @@ class FakeLedger(Scripted):
         conversation_id: int | None,
         highest_message_id: int,
         has_extras: bool = False,
-    ) -> None:
-        def save(*_: Any) -> None:
+        begins_post_of: int | None = None,
+    ) -> Intent | None:
+        def save(*_: Any) -> Intent | None:
             self.highest_message_id = highest_message_id
+            return begins_post_of and Intent(self.now(), session_id, highest_message_id)
 
-        await self.play(
+        return await self.play(
             "save_session",
             save,
             lease,

@@ -1,12 +1,22 @@
-"""A post whose intent was recorded along with the claim: nothing lies between the two (PROTOCOL 5.1)."""
+"""A post whose intent was recorded along with the claim, or with the session (PROTOCOL 5.1)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.unit.core_cases import RULES, SESSION, Bench
-from worker.core.errors import ContactLimit, ConversationGone, Expired, LeaseLost, OutcomeUnknown, Unreachable
-from worker.core.model import Answered, Failed, Retry, Snooze, Verdict
+from tests.unit.core_cases import NEW, RULES, SESSION, Bench
+from worker.core.errors import (
+    ContactLimit,
+    ConversationGone,
+    Expired,
+    LeaseLost,
+    LedgerUnavailable,
+    OutcomeUnknown,
+    Unreachable,
+)
+from worker.core.model import Answered, Failed, Intent, Retry, Snooze, Verdict
 from worker.core.ports import RecoveryPoint
 from worker.core.turn import take_turn
 from worker.core.world import Turn
@@ -50,8 +60,62 @@ async def test_a_post_after_the_conversation_was_found_gone_is_begun_anew(bench:
     bench.assistant.script("post_question", ConversationGone())
     bench.assistant.script("list_messages", ConversationGone())
     assert isinstance(await taken(bench), Answered)
-    ((_, _, session),) = bench.ledger.called("begin_post")
+    assert bench.ledger.called("begin_post") == []
+    ((_, session, *_),) = bench.ledger.called("save_session")
     assert session != SESSION
+    assert [posted[1] for posted in bench.assistant.called("post_question")] == [SESSION, session]
+
+
+async def test_a_new_contacts_post_is_begun_with_its_session(bench: Bench) -> None:
+    assert isinstance(await take_turn(bench.turn(NEW)), Answered)
+    assert bench.assistant.posts == 1
+    assert bench.ledger.names()[-1] == "save_session"
+    assert bench.points.seen[-3:] == [
+        RecoveryPoint.SESSION_SAVED,
+        RecoveryPoint.POST_INTENDED,
+        RecoveryPoint.QUESTION_POSTED,
+    ]
+
+
+async def test_the_grace_is_counted_from_before_the_session_is_saved(bench: Bench) -> None:
+    saved_in(bench, 0.5)
+    await take_turn(bench.turn(NEW))
+    assert bench.assistant.called("post_question")[0][-1] == pytest.approx(RULES.send_grace_s - 0.5)
+
+
+async def test_nothing_is_sent_when_the_session_took_all_of_the_grace(bench: Bench) -> None:
+    saved_in(bench, RULES.send_grace_s)
+    verdict = await take_turn(bench.turn(NEW))
+    assert verdict == Snooze("send_grace", after_s=0, keeps_intent=False)
+    assert bench.assistant.posts == 0
+
+
+async def test_a_ledger_that_was_away_is_counted_from_the_try_that_succeeded(bench: Bench) -> None:
+    bench.ledger.script("save_session", LedgerUnavailable(), LedgerUnavailable())
+    assert isinstance(await take_turn(bench.turn(NEW)), Answered)
+    assert bench.assistant.called("post_question")[0][-1] == RULES.send_grace_s
+
+
+async def test_after_a_restore_the_session_may_hold_the_message_already() -> None:
+    bench = Bench(rules=replace(RULES, is_after_restore=True))
+    assert isinstance(await take_turn(bench.turn(NEW)), Answered)
+    assert bench.ledger.names()[-1] == "begin_post"
+
+
+async def test_where_the_gate_is_closed_for_the_post_the_turn_asks_again(bench: Bench) -> None:
+    bench.ledger.script("save_session", None)
+    assert isinstance(await take_turn(bench.turn(NEW)), Answered)
+    assert bench.ledger.names()[-1] == "begin_post"
+
+
+def saved_in(bench: Bench, seconds: float) -> None:
+    """Have the ledger take its time for a session."""
+
+    def save(*_: object) -> Intent:
+        bench.clock.now += seconds
+        return Intent(bench.ledger.now(), SESSION, 0)
+
+    bench.ledger.script("save_session", save)
 
 
 @pytest.mark.parametrize(

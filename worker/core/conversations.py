@@ -11,7 +11,7 @@ from worker.core.errors import (
     OutcomeUnknown,
     ProjectNotFound,
 )
-from worker.core.model import Conversation, RemoteConversation, digest_of
+from worker.core.model import Conversation, Intent, RemoteConversation, digest_of
 from worker.core.ports import RecoveryPoint
 from worker.core.world import Turn
 
@@ -148,16 +148,24 @@ async def _save(
     turn: Turn, session_id: str, conversation_id: int | None, highest: int, *, has_extras: bool = False
 ) -> None:
     ledger, lease = turn.world.ledger, turn.claim.lease
-    await turn.write(
-        lambda: ledger.save_session(
+    begun_at = 0.0
+
+    async def save() -> Intent | None:
+        nonlocal begun_at
+        begun_at = turn.world.clock.boottime()
+        return await ledger.save_session(
             lease,
             project_id=turn.project_id,
             session_id=session_id,
             conversation_id=conversation_id,
             highest_message_id=highest,
             has_extras=has_extras,
+            # The post comes next.
+            begins_post_of=turn.question.number if turn.world.rules.begins_posts_early else None,
         )
-    )
+
+    intent = await turn.write(save)
+    turn.begun = None if intent is None else (begun_at, intent)
     turn.conversation = replace(
         turn.conversation,
         session_id=session_id,

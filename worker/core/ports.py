@@ -206,10 +206,12 @@ class Ledger(Protocol):
         conversation_id: int | None,
         highest_message_id: int,
         has_extras: bool = False,
-    ) -> None:
+        begins_post_of: int | None = None,
+    ) -> Intent | None:
         """Save the conversation's session, its project and the highest message id in it, together.
 
-        ``has_extras``: the API lists more than this one, so the sweeper is to heal it.
+        ``has_extras``: the API lists more than this one, so the sweeper is to heal it. ``begins_post_of``: a
+        question whose intent to post is recorded as well; it is returned, or None where the gate is closed.
         """
         ...
 

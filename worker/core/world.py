@@ -63,8 +63,11 @@ class Rules:
     user_timeout_s: float = 10.0
 
     @property
-    def begins_posts_at_claim(self) -> bool:
-        """Tell whether the post is the first that the turn of a known contact does."""
+    def begins_posts_early(self) -> bool:
+        """Tell whether intents are recorded along with what comes before the post.
+
+        After a restore the session that is found may hold the message already: first it is looked for.
+        """
         return self.api == "conversations" and not self.is_after_restore
 
 
@@ -94,6 +97,8 @@ class Turn:
     claimed_at: float
     #: BOOTTIME from before the claim was asked for, by which the grace of a post begun with it is counted.
     claim_begun_at: float = -math.inf
+    #: An intent that was recorded along with the claim or the session, and the BOOTTIME from before that.
+    begun: tuple[float, Intent] | None = field(init=False, default=None)
     conversation: Conversation = field(init=False)
     #: An earlier post's outcome was unknown and reading back found nothing.
     is_repost: bool = field(init=False)
@@ -118,6 +123,8 @@ class Turn:
         self.conversation = self.claim.conversation
         self.is_repost = self.claim.question.is_repost
         self.has_intent = self.claim.question.intent is not None
+        if self.claim.begun is not None:
+            self.begun = (self.claim_begun_at, self.claim.begun)
 
     @property
     def question(self) -> Question:
@@ -204,11 +211,10 @@ class Turn:
 
     async def begin_post(self, session_id: str) -> tuple[float, Intent]:
         """Commit the intent; returns the BOOTTIME from before that commit, and the intent."""
-        if (begun := self.claim.begun) is not None:
-            # Committed with the claim, for the first post of this turn.
-            self.claim = replace(self.claim, begun=None)
+        if (begun := self.begun) is not None:
+            self.begun = None
             self.has_intent = True
-            return self.claim_begun_at, begun
+            return begun
         begun_at = 0.0
 
         async def begin() -> Intent:

@@ -170,7 +170,7 @@ class Turns:
             return min(self._closed_until - clock.boottime(), longest)
         try:
             claims = await self.world.ledger.claim(
-                limit, begins_posts=rules.begins_posts_at_claim and self._is_prompt
+                limit, begins_posts=rules.begins_posts_early and self._is_prompt
             )
         except LedgerUnavailable:
             return self.world.randomness.uniform(0.5, 1.5)

@@ -185,7 +185,7 @@ def make_handlers(
         config.keep_days * DAY_S,
         config.dedup_days * DAY_S,
     )
-    sessions = Sessions(SessionStatements(dialect), leases)
+    sessions = Sessions(SessionStatements(dialect), leases, turns)
     ratings = Ratings(RatingStatements(dialect), config.lease_s + config.request_timeout_s)
     return {
         LockFirst: leases.lock_first,
@@ -203,11 +203,11 @@ def make_handlers(
         Finish: turns.finish,
         Report: turns.report,
         CancelCreate: sessions.cancel_create,
-        SaveSession: sessions.save_session,
         ForgetSession: sessions.forget_session,
         RaiseHighest: sessions.raise_highest,
         # Posts come first.
         BeginPost: turns.begin_posts,
+        SaveSession: sessions.save_session,
         BeginCreate: sessions.begin_create,
         AdmitRead: sessions.admit_reads,
         EndHealing: leases.end_healing,
@@ -303,11 +303,15 @@ class SqlLedger:
         conversation_id: int | None,
         highest_message_id: int,
         has_extras: bool = False,
-    ) -> None:
+        begins_post_of: int | None = None,
+    ) -> Intent | None:
         """See the port."""
-        await self._run(
-            SaveSession(lease, project_id, session_id, conversation_id, highest_message_id, has_extras)
+        begun: Intent | None = await self._run(
+            SaveSession(
+                lease, project_id, session_id, conversation_id, highest_message_id, has_extras, begins_post_of
+            )
         )
+        return begun
 
     async def raise_highest(self, lease: Lease, highest_message_id: int) -> None:
         """See the port."""

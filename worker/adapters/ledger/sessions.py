@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -12,8 +12,9 @@ from worker.adapters.ledger.gate import Request
 from worker.adapters.ledger.leases import Leases
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
 from worker.adapters.ledger.transaction import Row, Transaction
+from worker.adapters.ledger.turns import BeginPost, Turns
 from worker.core.errors import LeaseLost, LedgerError
-from worker.core.model import Lease
+from worker.core.model import Intent, Lease
 from worker.core.ports import ReadShare
 
 
@@ -42,6 +43,8 @@ class SaveSession:
     conversation_id: int | None
     highest_message_id: int
     has_extras: bool
+    #: The question whose intent to post is recorded along with it.
+    begins_post_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class Sessions:
 
     statements: SessionStatements
     leases: Leases
+    turns: Turns
 
     def begin_create(
         self, transaction: Transaction, operations: Sequence[BeginCreate]
@@ -135,8 +139,8 @@ class Sessions:
 
     def save_session(
         self, transaction: Transaction, operations: Sequence[SaveSession]
-    ) -> Sequence[LedgerError | None]:
-        """Save sessions with their highest message ids."""
+    ) -> Sequence[Intent | LedgerError | None]:
+        """Save sessions with their highest message ids, and begin the posts that come next."""
         held = self._held(transaction, operations)
         rows = [
             (
@@ -155,7 +159,21 @@ class Sessions:
             rows=as_rows(rows),
             heal_at=transaction.now + self.leases.heal_after_s,
         )
-        return _results(operations, held, written)
+        saved = _results(operations, held, written)
+        begun = self._begin_posts(
+            transaction, [each for each, lost in zip(operations, saved, strict=True) if lost is None]
+        )
+        return [lost or begun.get(each.lease) for each, lost in zip(operations, saved, strict=True)]
+
+    def _begin_posts(self, transaction: Transaction, saved: Sequence[SaveSession]) -> Mapping[Lease, Intent]:
+        """Record intents to post in sessions just saved; those that the gate lets through are returned."""
+        begins = [
+            BeginPost(each.lease, each.begins_post_of, each.session_id)
+            for each in saved
+            if each.begins_post_of is not None
+        ]
+        results = zip(begins, self.turns.begin(transaction, begins), strict=True)
+        return {begin.lease: result for begin, result in results if isinstance(result, Intent)}
 
     def cancel_create(
         self, transaction: Transaction, operations: Sequence[CancelCreate]
