@@ -231,7 +231,7 @@ def make_process(
         on_rated=ratings.look,
         meters=meters,
     )
-    healer = Healer(ledger, assistant, log, points)
+    healer = Healer(ledger, assistant, clock, log, points)
     sweeper = Sweeper(ledger, healer, bell, clock, randomness, log, ratings.place)
     mirroring = None
     if mirror is not None:

@@ -15,6 +15,7 @@ import pytest
 from tests.fleet import Fleet, generated
 from tests.operator_case import Operator, question, recorded, tagged_name
 from tests.servers.rabbitmq import AmqpNames, RabbitMQ
+from worker.adapters.clock import SystemClock
 from worker.adapters.customgpt import CustomGpt, CustomGptConfig
 from worker.adapters.ledger import upgrade
 from worker.adapters.ledger.ledger import LedgerConfig, open_ledger
@@ -299,7 +300,7 @@ def heal(operator: Operator, url: str) -> None:
         ledger.start()
         try:
             async with CustomGpt(config, key=lambda: "1|key", log=lambda *_, **__: None) as api:
-                while await Healer(ledger, api, lambda *_, **__: None).heal_one():
+                while await Healer(ledger, api, SystemClock(), lambda *_, **__: None).heal_one():
                     pass
         finally:
             await ledger.stop()

@@ -126,7 +126,7 @@ class Fleet:
             on_repeat=relay.look,
             on_arrival=turns.look,
         )
-        healer = Healer(ledger, world.assistant, process.log)
+        healer = Healer(ledger, world.assistant, process, process.log)
         sweeper = Sweeper(ledger, healer, bell, process, self._here.chance, process.log)
         return Process(bus, bell, intake, turns, relay, sweeper, process, process.log, grace_s=GRACE_S)
 

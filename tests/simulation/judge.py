@@ -6,10 +6,14 @@ when an assumption was broken.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+#: s. What a stranger says in an empty conversation so shortly before it is deleted, nobody can have seen: the
+#: API has no way to delete only what is empty.
+UNSEEN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -61,12 +65,17 @@ class Judge:
         self._returned = returned
         self._posts: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         self._deleted = {e["session_id"]: e["at"] for e in effects if e["kind"] == "conversation_deleted"}
-        #: Conversations that a worker deleted, with the number of messages in them.
-        self._taken = {
-            e["session_id"]: e["messages"]
-            for e in effects
-            if e["kind"] == "conversation_deleted" and e["by"] == "worker"
+        taken = {
+            e["session_id"] for e in effects if e["kind"] == "conversation_deleted" and e["by"] == "worker"
         }
+        #: Messages in conversations that a worker deleted, though they were to be seen.
+        self._taken = Counter(
+            e["session_id"]
+            for e in effects
+            if e["kind"] == "message"
+            and e["session_id"] in taken
+            and (e["asked"] is not None or e["at"] < self._deleted[e["session_id"]] - UNSEEN_S)
+        )
         self._created = [e for e in effects if e["kind"] in {"conversation_created", "conversation_existed"}]
         self._strange: set[str] = set()
         #: When a worker had recorded that a post was taken.
@@ -205,9 +214,10 @@ class Judge:
             ]
             if len(left) > 1:
                 found.append(Violation("extra_conversation", name, f"{left} at the end"))
-        for session_id, messages in self._taken.items():
-            if messages:
-                found.append(Violation("deleted_messages", session_id, f"{messages} of them"))
+        found += [
+            Violation("deleted_messages", session_id, f"{messages} of them")
+            for session_id, messages in self._taken.items()
+        ]
         return found
 
     def needless_recoveries(self) -> list[Violation]:

@@ -338,7 +338,9 @@ class LoadedFleet:
         )
         bell = SimBell(process, self._rings)
         turns = Turns(world, bell, self._log, self._concurrency, lambda contact: contact)
-        sweeper = Sweeper(ledger, Healer(ledger, self.api, self._log), bell, process, self.chance, self._log)
+        sweeper = Sweeper(
+            ledger, Healer(ledger, self.api, process, self._log), bell, process, self.chance, self._log
+        )
         self.loop.start(process.strand, bell.start(turns.on_ring))
         for loop in (turns.run, turns.renew_leases, sweeper.run):
             self.loop.start(process.strand, loop())

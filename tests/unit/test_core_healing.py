@@ -11,8 +11,8 @@ from tests.unit.core_cases import CONTACT, CONVERSATION, LEASE, NEW, PROJECT, TE
 from tests.unit.fakes import SESSION, FakeAssistant, FakeClock, FakeLedger, Log, Points
 from worker.core.conversations import name_of
 from worker.core.errors import ConversationGone, GateClosed, LeaseLost, OutcomeUnknown, Unreachable
-from worker.core.healing import AGAIN_S, LOOKS, Healer
-from worker.core.model import Conversation, RemoteConversation, SecondLook
+from worker.core.healing import AGAIN_S, FRESH_S, LOOKS, Healer
+from worker.core.model import Conversation, MessageListing, RemoteConversation, SecondLook
 from worker.core.ports import RecoveryPoint
 
 NAME = name_of(PROJECT, CONVERSATION)
@@ -34,6 +34,7 @@ class Ward:
     """A healer, and the API and the ledger it works on."""
 
     assistant: FakeAssistant = field(default_factory=FakeAssistant)
+    clock: FakeClock = field(default_factory=FakeClock)
     ledger: FakeLedger = field(default_factory=lambda: FakeLedger(FakeClock()))
     log: Log = field(default_factory=Log)
     points: Points = field(default_factory=Points)
@@ -55,7 +56,7 @@ class Ward:
 
     @property
     def healer(self) -> Healer:
-        return Healer(self.ledger, self.assistant, self.log, self.points)
+        return Healer(self.ledger, self.assistant, self.clock, self.log, self.points)
 
     @property
     def deleted(self) -> list[str]:
@@ -101,6 +102,24 @@ async def test_extra_with_messages_is_left_alone(ward: Ward) -> None:
     await ward.heals()
     assert ward.deleted == []
     assert ward.ledger.called("finish_healing") == [(LEASE, None)]
+
+
+@pytest.mark.parametrize(("took_s", "is_deleted"), [(FRESH_S, True), (FRESH_S + 0.1, False)])
+async def test_extra_is_deleted_only_on_what_was_seen_of_it_just_now(
+    ward: Ward, took_s: float, is_deleted: bool
+) -> None:
+    ward.listed("extra")
+    ward.listed("extra that is looked at in time")
+
+    def slow(*_: Any) -> MessageListing:
+        ward.clock.now += took_s
+        return MessageListing(())
+
+    ward.assistant.script("list_messages", slow)
+    await ward.heals()
+    assert ("extra" in ward.deleted) is is_deleted
+    assert "extra that is looked at in time" in ward.deleted
+    assert ward.ledger.called("finish_healing") == [(LEASE, None if is_deleted else AGAIN_S)]
 
 
 async def test_saved_conversation_is_never_deleted_though_it_is_empty(ward: Ward) -> None:

@@ -85,7 +85,7 @@ class Bench:
             on_repeat=relay.look,
         )
         turns = Turns(world, self.bell, self.log, 10, lambda _: "hash")
-        healer = Healer(self.ledger, self.assistant, self.log)
+        healer = Healer(self.ledger, self.assistant, self.clock, self.log)
         sweeper = Sweeper(self.ledger, healer, self.bell, clock, randomness, self.log)
         self.process = Process(
             bus=self.bus,

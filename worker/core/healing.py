@@ -10,7 +10,7 @@ from typing import TypeVar
 from worker.core.conversations import tag_of
 from worker.core.errors import AssistantError, ConversationGone, GateClosed, LeaseLost
 from worker.core.model import Conversation, Lease, SecondLook
-from worker.core.ports import Assistant, Ledger, Log, RecoveryPoint, RecoveryPoints
+from worker.core.ports import Assistant, Clock, Ledger, Log, RecoveryPoint, RecoveryPoints
 from worker.core.reconcile import evened_out
 
 T = TypeVar("T")
@@ -21,6 +21,9 @@ AGAIN_S = 60.0
 #: gate holds a place back for who asks as often.
 AGAIN_SOON_S = 1.0
 ASK_S = 4.0
+#: s. What was listed longer ago says too little: since then somebody may have begun to talk there. The API
+#: cannot be told to delete only what is empty.
+FRESH_S = 5.0
 #: Second looks taken at once.
 LOOKS = 10
 
@@ -31,6 +34,7 @@ class Healer:
 
     ledger: Ledger
     assistant: Assistant
+    clock: Clock
     log: Log
     #: None: nobody wants to know.
     points: RecoveryPoints | None = None
@@ -45,7 +49,8 @@ class Healer:
         again_in_s = None
         try:
             try:
-                await self._delete_extras(lease, conversation)
+                if not await self._delete_extras(lease, conversation):
+                    again_in_s = AGAIN_S
             except AssistantError:
                 again_in_s = AGAIN_S
             except GateClosed as closed:
@@ -88,23 +93,26 @@ class Healer:
                     message_id=duplicate,
                 )
 
-    async def _delete_extras(self, lease: Lease, conversation: Conversation) -> None:
+    async def _delete_extras(self, lease: Lease, conversation: Conversation) -> bool:
         """Delete the conversations that carry the tag, are not the saved one and have no messages.
 
-        Messages go only to the saved session, so what is empty was never used.
+        Messages go only to the saved session, so what is empty was never used. Returns False where one has to
+        be looked at again.
         """
         project_id, session_id = conversation.project_id, conversation.session_id
         if project_id is None or session_id is None:
-            return  # Being ensured anew: whatever is listed may yet be adopted.
+            return True  # Being ensured anew: whatever is listed may yet be adopted.
         tag = tag_of(project_id, conversation)
         admit = partial(self.ledger.admit_read, lease, "healing")
         found = await self._read(
             lease, partial(self.assistant.find_conversations, project_id, tag, admit=admit)
         )
+        is_done = True
         for remote in found:
             if not remote.name.endswith(tag) or remote.is_deleted or remote.session_id == session_id:
                 continue
             extra = remote.session_id
+            listed_at = self.clock.boottime()
             try:
                 listing = await self._read(
                     lease, partial(self.assistant.list_messages, project_id, extra, above=-1, admit=admit)
@@ -116,9 +124,14 @@ class Healer:
             # A healer that was stopped for long must not delete what another turn adopted meanwhile.
             if await self.ledger.renew([lease]):
                 raise LeaseLost
-            await self._read(lease, partial(self.assistant.delete_conversation, project_id, extra))
+            await self.ledger.admit_read(lease, "healing")
+            if self.clock.boottime() - listed_at > FRESH_S:
+                is_done = False
+                continue
+            await self.assistant.delete_conversation(project_id, extra)
             self._reached(RecoveryPoint.EXTRA_DELETED)
             self.log("conversation.healed", project_id=project_id, session_id=extra)
+        return is_done
 
     async def _second_match(self, look: SecondLook) -> int | None:
         """Return the lowest message that is this question too and answers no other."""
