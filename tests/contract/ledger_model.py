@@ -11,6 +11,7 @@ from typing import Literal
 
 from tests.contract.ledger_cases import LEASE_S
 from worker.adapters.ledger.intake import REPEAT_WINDOW_S
+from worker.adapters.ledger.leases import SOON_S
 from worker.adapters.ledger.outbox import NOT_CONFIRMED_LONGEST_S, PAUSES_S
 from worker.core.errors import LeaseLost, MessageClaimed
 from worker.core.model import Answered, Failed, Halt, Retry, Snooze, Verdict
@@ -138,6 +139,15 @@ class LedgerModel:
             if thread.due_at is not None and thread.due_at <= self.now and thread.lease_until <= self.now
         ]
         return sorted(free, key=lambda thread: thread.due_at or 0.0)
+
+    def has_next(self, owner: str) -> bool:
+        """Tell whether a conversation is due soon that is not under this worker's lease."""
+        return any(
+            thread.due_at is not None
+            and thread.due_at <= self.now + SOON_S
+            and (thread.owner != owner or thread.lease_until <= self.now)
+            for thread in self.threads.values()
+        )
 
     def claim(self, owner: str, limit: int) -> list[Thread]:
         """Lease those that are due.

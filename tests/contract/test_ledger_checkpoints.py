@@ -169,6 +169,44 @@ def test_a_connection_made_anew_counts_anew(database: Database, file: Path) -> N
     write_until_the_log_begins_anew(database, file)
 
 
+def test_the_log_begins_anew_while_two_commit(database: Database, file: Path) -> None:
+    write(database, 1)
+    other = Database(f"sqlite:///{file}")
+
+    def commit_too() -> None:
+        while not may_end.is_set():
+            write(other, 1)
+
+    may_end = threading.Event()
+    beside = threading.Thread(target=commit_too)
+    beside.start()
+    try:
+        write_until_the_log_begins_anew(database, file)
+    finally:
+        may_end.set()
+        beside.join()
+        other.close()
+
+
+def test_a_system_without_a_thread_to_give_costs_no_commit(
+    database: Database, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fails)
+    write(database, 1)
+    write_until_the_log_begins_anew(database, file)
+    database.close()
+
+
+def test_no_commit_makes_a_checkpoint_itself(database: Database, file: Path, tmp_path: Path) -> None:
+    """One that begins when all is written back may lose pages where SQLite is older (checkpoints.py)."""
+    write(database, 1)
+    raw = database._connection.connection.driver_connection  # type: ignore[union-attr]
+    assert raw.execute("pragma wal_autocheckpoint").fetchone() == (0,)
+
+
 async def test_a_ledger_at_work_writes_its_log_back(file: Path) -> None:
     async with opened(f"sqlite:///{file}") as ledger:
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.contract.ledger_cases import (
+    LEASE_S,
     PROJECT,
     SESSION,
     answer,
@@ -24,6 +25,7 @@ from tests.contract.ledger_cases import (
     sql,
 )
 from worker.adapters.ledger import SqlLedger
+from worker.adapters.ledger.leases import SOON_S
 from worker.core.errors import MessageClaimed
 from worker.core.model import Answered, Failed, Halt, Retry, Snooze, Verdict
 
@@ -172,10 +174,30 @@ async def test_an_end_that_leaves_nothing_to_claim_says_so(ledger: SqlLedger, le
 
 
 @pytest.mark.parametrize("verdict", [Retry("unreachable", 8.0), Snooze("outcome_unknown", 8.0)])
-async def test_an_end_that_is_to_be_tried_again_later_says_so(ledger: SqlLedger, verdict: Verdict) -> None:
-    await ledger.accept([asked("a")])
-    assert (await end(ledger, await claim_one(ledger), verdict)).has_next
+async def test_what_is_due_soon_is_to_be_claimed_whoever_put_it_off(
+    ledger: SqlLedger, verdict: Verdict
+) -> None:
+    await ledger.accept([asked("a", "EXT_1"), asked("b", "EXT_2")])
+    first, second = (await ledger.claim(2)).turns
+    assert (await end(ledger, first, verdict)).has_next
+    assert (await end(ledger, second, Failed("expired"))).has_next
     assert (await ledger.claim(1)).next_due_in_s == pytest.approx(8.0, abs=1.0)
+
+
+async def test_what_is_due_later_is_left_to_the_looks_that_come_anyway(ledger: SqlLedger) -> None:
+    await ledger.accept([asked("a")])
+    ended = await end(ledger, await claim_one(ledger), Retry("unreachable", 2 * SOON_S))
+    assert not ended.has_next
+
+
+async def test_what_another_may_have_let_fall_is_to_be_claimed(ledger: SqlLedger, ledger_url: str) -> None:
+    await ledger.accept([asked("a", "EXT_1")])
+    async with opened(ledger_url, worker_id="worker-b") as other:
+        await claim_one(other)
+    await ledger.accept([asked("b", "EXT_2")])
+    claim = await claim_one(ledger)
+    let_pass(ledger_url, LEASE_S - SOON_S / 2)
+    assert (await end(ledger, claim, Failed("expired"))).has_next
 
 
 async def test_a_failed_question_blocks_its_conversation_when_asked_to(ledger_url: str) -> None:

@@ -174,15 +174,11 @@ class LedgerMachine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), session=SESSIONS, highest=st.integers(0, 2))
-    def save_session(self, data: st.DataObject, session: str, highest: int) -> None:
-        self._save_session(self._one_of(data), session, highest)
-
-    @precondition(lambda self: self.held)
-    @rule(data=st.data(), session=SESSIONS, highest=st.integers(0, 2))
-    def save_session_and_begin_post(self, data: st.DataObject, session: str, highest: int) -> None:
+    @rule(data=st.data(), session=SESSIONS, highest=st.integers(0, 2), begins_post=st.booleans())
+    def save_session(self, data: st.DataObject, session: str, highest: int, *, begins_post: bool) -> None:
         held = self._one_of(data)
-        self._save_session(held, session, highest, begins_post_of=held.claim.question.event_id)
+        begins = held.claim.question.event_id if begins_post else None
+        self._save_session(held, session, highest, begins_post_of=begins)
 
     def _save_session(
         self, held: Held, session: str, highest: int, *, begins_post_of: str | None = None
@@ -284,7 +280,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert result == expected
             return False
         assert bool(result.reply) is expected
-        assert result.has_next is (bool(self.model.due()) or isinstance(verdict, Retry | Snooze))
+        assert result.has_next is self.model.has_next(held.worker)
         if reply is not None:
             assert event_id not in self.ended, "a question ended twice"
             self.ended[event_id] = reply.event_id

@@ -9,7 +9,7 @@ import pytest
 
 from tests.commands import askrelay
 from worker.cli.doctor_checks.finding import Finding, Say
-from worker.cli.doctor_checks.ledger_sqlite import file_system_of, look_at_sqlite
+from worker.cli.doctor_checks.ledger_sqlite import file_system_of, look_at_sqlite, may_lose_pages
 from worker.cli.doctor_checks.refused import Refusal
 from worker.cli.doctor_checks.side_by_side import run_side_by_side
 from worker.cli.exit_codes import ExitCode
@@ -29,6 +29,24 @@ MOUNTS = """\
 )
 def test_file_system_is_that_of_the_innermost_and_latest_mount(folder: str, kind: str) -> None:
     assert file_system_of(Path(folder), MOUNTS) == kind
+
+
+@pytest.mark.parametrize(
+    ("version", "may"),
+    [
+        ("3.40.1", True),
+        ("3.44.5", True),
+        ("3.44.6", False),
+        ("3.45.0", True),
+        ("3.50.6", True),
+        ("3.50.7", False),
+        ("3.51.2", True),
+        ("3.51.3", False),
+        ("3.53.0", False),
+    ],
+)
+def test_releases_whose_race_may_lose_pages_are_known(version: str, may: bool) -> None:
+    assert may_lose_pages(tuple(int(part) for part in version.split("."))) is may
 
 
 @pytest.mark.parametrize(

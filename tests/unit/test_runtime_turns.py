@@ -12,7 +12,7 @@ import pytest
 from tests.unit.core_cases import RULES
 from tests.unit.turns_cases import NOTHING, Bench, claims
 from tests.unit.virtual_time import until
-from worker.adapters.ledger.claims import SOON_S
+from worker.adapters.ledger.leases import SOON_S
 from worker.core.errors import GateClosed, LeaseLost, LedgerUnavailable
 from worker.core.model import Claims, Intent, Lease, Progress, TurnEnd
 from worker.runtime.turns import LOOK_S
@@ -114,6 +114,22 @@ def test_a_ring_that_waited_for_room_is_answered_when_there_is_some() -> None:
         begun = bench.clock.boottime()
         await bench.turns.on_ring()
         assert bench.clock.boottime() - begun < 1.1
+
+    bench.run(scenario)
+
+
+def test_a_question_that_came_while_there_was_no_room_starts_when_there_is_some() -> None:
+    bench = Bench(concurrency=1)
+    bench.answer_slowly(1.0)
+    bench.ledger.script("claim", claims(1))
+    bench.ledger.script("finish", TurnEnd(None, has_next=False))
+
+    async def scenario() -> None:
+        await until(lambda: bench.turns.under_way == 1, "one runs")
+        bench.ledger.script("claim", claims(2))
+        begun = bench.clock.boottime()
+        bench.turns.look()
+        assert await until(lambda: len(bench.finished) == 2, "the other is finished") - begun < 1.2
 
     bench.run(scenario)
 

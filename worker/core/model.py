@@ -335,7 +335,7 @@ class TurnEnd:
 
     #: The turn's reply, where this process may publish it now.
     reply: OutboxReply | None
-    #: Somebody's question or look is due, or this conversation's will be: the next claim may find a turn.
+    #: Somebody's question or look is due, or will be within seconds: a claim may find a turn.
     has_next: bool
 
 

@@ -211,7 +211,7 @@ class Ledger(Protocol):
         """Save the conversation's session, its project and the highest message id in it, together.
 
         ``has_extras``: the API lists more than this one, so the sweeper is to heal it. ``begins_post_of``: a
-        question whose intent to post is recorded as well; it is returned, or None where the gate is closed.
+        question whose intent to post is recorded as well, and returned unless the gate is closed.
         """
         ...
 

@@ -60,6 +60,8 @@ class Turns:
     _has_ended: asyncio.Event = field(default_factory=asyncio.Event)
     #: Rings whose actor waits until room was used to claim.
     _ringers: list[asyncio.Future[None]] = field(default_factory=list)
+    #: There was no room at the last look.
+    _lacks_room: bool = False
     #: BOOTTIME until which the gate was said to be closed.
     _closed_until: float = -math.inf
     #: The last claim came back soon enough for the next one to begin posts.
@@ -93,7 +95,8 @@ class Turns:
             if self.is_stopping:
                 return
             room = 0 if self._suspects else self.concurrency - len(self._active)
-            if room <= 0:
+            self._lacks_room = room <= 0
+            if self._lacks_room:
                 look_in_s = LOOK_S
                 continue
             ringers, self._ringers = self._ringers, []
@@ -212,7 +215,7 @@ class Turns:
         self._active.pop(turn.claim.lease, None)
         self._suspects.discard(turn.claim.lease)
         self._has_ended.set()
-        if turn.has_next or self._ringers:
+        if turn.has_next or self._lacks_room:
             self._wake.set()
 
     async def _take_alone(self, turn: Turn) -> None:

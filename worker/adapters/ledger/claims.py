@@ -11,17 +11,13 @@ import sqlalchemy as sa
 
 from worker.adapters.ledger.due import DueTurns
 from worker.adapters.ledger.gate import HEALING
-from worker.adapters.ledger.leases import Leases
+from worker.adapters.ledger.leases import SOON_S, Leases
 from worker.adapters.ledger.reading import conversation_of, question_of
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
 from worker.adapters.ledger.tables import IS_OPEN
 from worker.adapters.ledger.transaction import Transaction
 from worker.adapters.ledger.turns import BeginPost, Turns
 from worker.core.model import Claim, Claims, Intent, Lease
-
-#: s. What is due later is not looked for: processes look by themselves more often, and later than that stand
-#: all the leases that are held.
-SOON_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -141,7 +142,9 @@ class Database:
         """Do what would hold up a transaction, if it is time for it; the thread that runs them calls it."""
         if self._checkpoints is not None and self._connection is not None:
             driver: Any = self._connection.connection.driver_connection
-            self._checkpoints.after_commit(driver)
+            # Like one in a commit, a checkpoint that fails is no error: all is in the log, for the next one.
+            with suppress(sqlite3.Error):
+                self._checkpoints.after_commit(driver)
 
     def was_committed(self, mark: int) -> bool:
         """Tell whether the last transaction, which had this mark, was committed.
@@ -243,9 +246,9 @@ _SQLITE_PRAGMAS = (
     "foreign_keys=on",
     # What a statement puts by, should it have to be taken back, goes into no file.
     "temp_store=memory",
-    # Pages of 4 kB. The ledger's checkpoints come sooner (checkpoints.py), and not in a commit; this is for
-    # rows that are large, and for connections that write without them.
-    "wal_autocheckpoint=16000",
+    # Pages of 4 kB: the same page is written many times before its place in the database is. The ledger's own
+    # connection has no checkpoint in a commit (checkpoints.py).
+    "wal_autocheckpoint=4000",
 )
 
 

@@ -149,12 +149,9 @@ class GateRow:
         admission = admit_turns(gate, transaction.now, self.pace, wanted=wanted, under_way=under_way)
         lapses_at = transaction.now + WAITING_S / 2
         if admission.reason == "pace" and not admission.count and gate.posts_wait_until <= lapses_at:
-            self.note_claim(transaction, gate, is_waiting=self.is_any_due(transaction))
+            is_waiting = transaction.scalar(self._is_any_due, now=transaction.now) is not None
+            self.note_claim(transaction, gate, is_waiting=is_waiting)
         return gate, admission
-
-    def is_any_due(self, transaction: Transaction) -> bool:
-        """Tell whether anybody waits for a turn."""
-        return transaction.scalar(self._is_any_due, now=transaction.now) is not None
 
     def note_claim(
         self, transaction: Transaction, gate: Gate, *, is_waiting: bool, is_any_fresh: bool = False

@@ -16,6 +16,10 @@ from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LeaseLost
 from worker.core.model import Conversation, Lease
 
+#: s. What is due later is not looked for: processes look by themselves more often, and later than that stand
+#: all the leases that are held.
+SOON_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Renew:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from worker.adapters.ledger.gate import Request
-from worker.adapters.ledger.leases import Leases
+from worker.adapters.ledger.leases import SOON_S, Leases
 from worker.adapters.ledger.mirror import MarkedAnswer, Mirrors
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
 from worker.adapters.ledger.tables import IS_OPEN, IS_OPEN_BY_NUMBER, IS_UNPUBLISHED
@@ -169,6 +169,11 @@ class TurnStatements:
             f" :due_at, :now from {replies} where true order by r.ord"
             " returning number, question, conversation"
         )
+        # Our own leases stand as long as their turns do.
+        self.next_turn = sa.text(
+            "select 1 from conversations where due_at <= :soon and not is_blocked"
+            " and (owner is null or owner <> :owner or lease_until <= :now) limit 1"
+        )
         self.claimed = sa.text(
             "select message_id from questions where session_id = :session_id"
             f" and message_id in (select r.number from {numbers})"
@@ -250,9 +255,9 @@ class Turns:
         if self.mirrors is not None:
             self.mirrors.mark(transaction, [mark for each in mine if (mark := _mark_of(each))])
         self._tell_gate(transaction, mine)
-        is_any_due = self.leases.gate.is_any_due(transaction)
+        has_next = self._has_next(transaction)
         return [
-            TurnEnd(published.get(operation.question), is_any_due or _is_due_later(operation.verdict))
+            TurnEnd(published.get(operation.question), has_next)
             if operation.lease in held and operation.question in ended
             else LeaseLost()
             for operation in operations
@@ -309,6 +314,14 @@ class Turns:
             for row in added
             if oldest.get(row["conversation"]) == row["number"]
         }
+
+    def _has_next(self, transaction: Transaction) -> bool:
+        """Tell whether a claim may find a turn soon. What is due later the looks find that come anyway."""
+        now = transaction.now
+        found = transaction.scalar(
+            self.statements.next_turn, now=now, soon=now + SOON_S, owner=self.leases.owner
+        )
+        return found is not None
 
     def _freed(self, operation: Finish, now: float) -> tuple[object, ...]:
         is_blocked = self.blocks_on_failure and isinstance(operation.verdict, Failed)
@@ -398,11 +411,6 @@ def _free_of(operation: Finish, now: float) -> tuple[object, ...]:
             return (number, now + after_s, 0, None, None)
         case Halt(burnt_message_id=burnt, session_id=session_id):
             return (number, None, burnt or 0, None, session_id)
-
-
-def _is_due_later(verdict: Verdict) -> bool:
-    """Tell whether the conversation is due at a time that the verdict names."""
-    return isinstance(verdict, Retry | Snooze)
 
 
 def _reply_row(conversation: int, question: int, reply: Reply) -> tuple[object, ...]:

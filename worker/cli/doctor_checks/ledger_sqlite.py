@@ -17,8 +17,8 @@ from worker.cli.doctor_checks.ledger import revision_finding
 
 #: Bytes. A worker of a small fleet writes some 10 MB a day; with less free than this, it stops within days.
 SCARCE_BYTES = 200 * 1024 * 1024
-#: Bytes. With less than this, the next checkpoint of the write-ahead log may not fit.
-FULL_BYTES = 8 * 1024 * 1024
+#: Bytes. With less than this, the write-ahead log may not fit that comes together between two checkpoints.
+FULL_BYTES = 32 * 1024 * 1024
 
 #: File systems of other hosts: SQLite's locks and shared memory do not work reliably over them.
 _NETWORK = re.compile(r"nfs\d?|cifs|smb\w*|9p|afs|ceph|lustre|glusterfs|fuse\.(sshfs|glusterfs|s3fs|rclone)")
@@ -61,6 +61,11 @@ def file_system_of(folder: Path, mounts: str) -> str:
     return kind
 
 
+def may_lose_pages(version: tuple[int, ...]) -> bool:
+    """Tell whether processes that share a file may damage it, by a race (sqlite.org/wal.html#walresetbug)."""
+    return not (version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45))
+
+
 def _nearest_folder(file: Path) -> Path:
     """Return the folder the file is in, or the nearest one above it that is there."""
     return next(folder for folder in file.resolve().parents if folder.is_dir())
@@ -92,7 +97,10 @@ def _contents(file: Path) -> Iterator[Finding]:
         (has_tables,) = connection.execute(
             "select count(*) from sqlite_master where name = 'alembic_version'"
         ).fetchone()
-        yield Finding("ledger", "ok", f"SQLite {sqlite3.sqlite_version}, {file}")
+        text = f"SQLite {sqlite3.sqlite_version}, {file}"
+        if may_lose_pages(sqlite3.sqlite_version_info):
+            text += "; best with one worker: several may damage the file before SQLite 3.51.3"
+        yield Finding("ledger", "ok", text)
         row = connection.execute("select version_num from alembic_version").fetchone() if has_tables else None
         yield revision_finding(row[0] if row else None, is_sqlite=True)
         (mode,) = connection.execute("pragma journal_mode").fetchone()
