@@ -134,9 +134,7 @@ def test_a_close_waits_for_the_thread(
     assert not file.with_name(file.name + "-wal").exists(), "whoever closes last takes the log along"
 
 
-def test_a_checkpoint_that_fails_costs_no_commit(
-    database: Database, file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_that_fails_costs_no_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = 0
 
     def fails(_: sa.Engine) -> sa.Connection:
@@ -200,7 +198,7 @@ def test_a_system_without_a_thread_to_give_costs_no_commit(
     database.close()
 
 
-def test_no_commit_makes_a_checkpoint_itself(database: Database, file: Path, tmp_path: Path) -> None:
+def test_no_commit_makes_a_checkpoint_itself(database: Database) -> None:
     """One that begins when all is written back may lose pages where SQLite is older (checkpoints.py)."""
     write(database, 1)
     raw = database._connection.connection.driver_connection  # type: ignore[union-attr]

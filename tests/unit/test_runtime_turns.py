@@ -104,10 +104,7 @@ def test_a_turn_that_ends_with_nothing_to_come_after_it_claims_nothing() -> None
 
 
 def test_a_ring_that_waited_for_room_is_answered_when_there_is_some() -> None:
-    bench = Bench(concurrency=1)
-    bench.answer_slowly(1.0)
-    bench.ledger.script("claim", claims(1))
-    bench.ledger.script("finish", TurnEnd(None, has_next=False))
+    bench = full_for_a_second()
 
     async def scenario() -> None:
         await until(lambda: bench.turns.under_way == 1, "one runs")
@@ -119,10 +116,7 @@ def test_a_ring_that_waited_for_room_is_answered_when_there_is_some() -> None:
 
 
 def test_a_question_that_came_while_there_was_no_room_starts_when_there_is_some() -> None:
-    bench = Bench(concurrency=1)
-    bench.answer_slowly(1.0)
-    bench.ledger.script("claim", claims(1))
-    bench.ledger.script("finish", TurnEnd(None, has_next=False))
+    bench = full_for_a_second()
 
     async def scenario() -> None:
         await until(lambda: bench.turns.under_way == 1, "one runs")
@@ -132,6 +126,15 @@ def test_a_question_that_came_while_there_was_no_room_starts_when_there_is_some(
         assert await until(lambda: len(bench.finished) == 2, "the other is finished") - begun < 1.2
 
     bench.run(scenario)
+
+
+def full_for_a_second() -> Bench:
+    """Return a process with room for one turn, whose first ends after a second and saw nobody wait."""
+    bench = Bench(concurrency=1)
+    bench.answer_slowly(1.0)
+    bench.ledger.script("claim", claims(1))
+    bench.ledger.script("finish", TurnEnd(None, has_next=False))
+    return bench
 
 
 @pytest.mark.parametrize("lost", [LeaseLost(), RuntimeError("a bug")], ids=["lease lost", "crash"])
