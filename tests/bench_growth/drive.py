@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tests.bench_growth.fill import contact_of
@@ -70,6 +71,7 @@ class Driver:
         """Accept, claim, post, finish and publish so many questions, with IN_FLIGHT turns at a time."""
         done, accepted = 0, 0
         under_way: set[asyncio.Task[OutboxReply | None]] = set()
+        marks: set[asyncio.Task[None]] = set()
         while done < count:
             if accepted < count and accepted - done < IN_FLIGHT:
                 batch = min(BATCH, count - accepted)
@@ -80,10 +82,10 @@ class Driver:
                 claims = await self.ledger.claim(room, begins_posts=True)
                 under_way |= {asyncio.create_task(self.turn(claim)) for claim in claims.turns}
             ended, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-            replies = [reply for task in ended if (reply := task.result()) is not None]
-            while replies:
-                replies = await self.ledger.mark_published([reply.number for reply in replies])
+            if replies := [reply for task in ended if (reply := task.result()) is not None]:
+                marks.add(asyncio.create_task(self.publish(replies)))
             done += len(ended)
+        await asyncio.gather(*marks)
 
     async def turn(self, claim: Claim) -> OutboxReply | None:
         """Do what a turn does to the ledger when the API answers at once."""
@@ -106,6 +108,11 @@ class Driver:
         reply = Reply(question.reply_id, "answered", _BODY, question.event_id)
         verdict = Answered(message, session_id, "posted", None)
         return (await self.ledger.finish(claim.lease, question.number, verdict, reply)).reply
+
+    async def publish(self, replies: Sequence[OutboxReply]) -> None:
+        """Mark replies as published; the ledger lets marks wait for something to go along with."""
+        while replies:
+            replies = await self.ledger.mark_published([reply.number for reply in replies])
 
     def _question(self, number: int) -> AcceptedQuestion:
         return asked(
