@@ -191,7 +191,8 @@ def table_of_ledgers(title: str, columns: Sequence[str]) -> Table:
 
 def questions_table(ledgers: Sequence[Ledger], found: dict[str, Measured]) -> Table:
     """Show what a question cost, against the first ledger, in which nothing is finished."""
-    columns = ["CPU us", "worker", "database", "against 0", "time us", "statements", "pages", "WAL kB"]
+    times = ["time us", "time against 0"]
+    columns = ["CPU us", "worker", "database", "against 0", *times, "statements", "pages", "WAL kB"]
     table = table_of_ledgers(f"{ledgers[0].kind}: one question through the ledger", columns)
     base = found[ledgers[0].name]
     for ledger in ledgers:
@@ -201,6 +202,7 @@ def questions_table(ledgers: Sequence[Ledger], found: dict[str, Measured]) -> Ta
             *(f"{measured.of(name) * 1e6:.0f}" for name in ("cpu_s", "worker_cpu_s", "database_cpu_s")),
             f"{measured.ratio(base):.2f}",
             f"{measured.of('time_s') * 1e6:.0f}",
+            f"{measured.ratio(base, 'time_s'):.2f}",
             *(f"{measured.of(name):.1f}" for name in ("statements", "pages")),
             f"{measured.of('wal_bytes') / 1e3:.1f}",
         )
