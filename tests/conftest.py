@@ -15,6 +15,7 @@ import pytest
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import AmqpNames, RabbitMQ
 from tests.servers.reaper import Reaper
+from tests.servers.tls import Authority
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,12 @@ def reaper() -> Iterator[Reaper]:
     """Return what ends our servers if this process dies before it can."""
     with closing(Reaper()) as reaper:
         yield reaper
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return an authority that signs certificates for this machine's own names."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")

@@ -95,11 +95,11 @@ class Fleet:
             self._collecting.join(30)
         self.sandbox.stop()
 
-    def askrelay(self, *arguments: str) -> str:
+    def askrelay(self, *arguments: str, **settings: str) -> str:
         """Run a command with the fleet's settings and return what it printed."""
         done = subprocess.run(
             [sys.executable, "-m", "worker", *arguments],
-            env=self._environment,
+            env={**self._environment, **settings},
             capture_output=True,
             text=True,
             timeout=120,

@@ -348,6 +348,7 @@ def api_config(settings: Settings, *, user_timeout_s: float = USER_TIMEOUT_S) ->
         proxy_url=settings.https_proxy,
         no_proxy=settings.no_proxy or "",
         is_streaming=settings.stream,
+        ca_file=settings.customgpt_ca_file,
     )
 
 

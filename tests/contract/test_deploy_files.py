@@ -71,6 +71,7 @@ def test_example_shows_defaults_as_they_are() -> None:
     assert {name: value for name, value in shown.items() if value and value != defaults[name]} == {}
     assert {name for name, value in shown.items() if not value} == {
         "RABBITMQ_CA_FILE",
+        "CUSTOMGPT_CA_FILE",
         "HTTPS_PROXY",
         "NO_PROXY",
         "ASKRELAY_LANG",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -57,17 +58,24 @@ Behaviour = Callable[[SeenRequest, Wire], Awaitable[None]]
 class MisbehavingServer:
     """Reads each request whole, notes it, and does what the behaviour says."""
 
-    def __init__(self, behaviour: Behaviour, *, greeting: Callable[[Wire], None] | None = None) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        *,
+        greeting: Callable[[Wire], None] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.behaviour = behaviour
         #: Runs as soon as a connection stands, before anything is read.
         self.greeting = greeting
+        self._tls = tls
         self.requests: list[SeenRequest] = []
         self.connections = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -88,7 +96,8 @@ class MisbehavingServer:
     @property
     def api_url(self) -> str:
         """What a client is told."""
-        return f"http://127.0.0.1:{self.port}/api/v1"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}/api/v1"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

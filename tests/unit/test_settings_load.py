@@ -12,6 +12,8 @@ from worker.settings import SETTINGS, Settings, load_settings, make_state_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.servers.tls import Authority
+
 BASE = {"HOME": "/home/somebody", "DATABASE_URL": "postgresql://localhost/askrelay"}
 API = frozenset({"api"})
 LEDGER = frozenset({"ledger"})
@@ -212,14 +214,40 @@ def test_contradiction_with_a_value_that_is_wrong_itself_is_not_told_twice() -> 
     assert said.startswith("ASKRELAY_REQUEST_TIMEOUT_S")
 
 
-def test_ca_file_without_tls_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_text("x")
-    assert "amqps://" in only_problem({"RABBITMQ_CA_FILE": str(tmp_path / "ca.pem")})
+#: Addresses with TLS, and the setting that names whom to trust there.
+TRUST = [
+    ("RABBITMQ_CA_FILE", {"RABBITMQ_URL": "amqps://broker"}),
+    ("CUSTOMGPT_CA_FILE", {"CUSTOMGPT_API_URL": "https://api.example/api/v1"}),
+]
 
 
-def test_ca_file_that_is_missing_is_refused(tmp_path: Path) -> None:
-    said = only_problem({"RABBITMQ_CA_FILE": str(tmp_path / "no"), "RABBITMQ_URL": "amqps://broker"})
-    assert said.startswith("RABBITMQ_CA_FILE names ")
+@pytest.mark.parametrize(("name", "url"), TRUST)
+def test_ca_file_is_taken_where_there_is_tls(name: str, url: dict[str, str], authority: Authority) -> None:
+    settings = load_settings(BASE | url | {name: str(authority.ca_file)})
+    assert getattr(settings, name.lower()) == authority.ca_file
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "wanted"),
+    [
+        ("RABBITMQ_CA_FILE", {}, "amqps://"),
+        ("CUSTOMGPT_CA_FILE", {"CUSTOMGPT_API_URL": "http://127.0.0.1:8899/api/v1"}, "https://"),
+    ],
+)
+def test_ca_file_without_tls_is_refused(
+    name: str, plain: dict[str, str], wanted: str, authority: Authority
+) -> None:
+    assert wanted in only_problem(plain | {name: str(authority.ca_file)})
+
+
+@pytest.mark.parametrize(("name", "url"), TRUST)
+def test_ca_file_that_is_missing_or_no_certificate_is_refused(
+    name: str, url: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    assert "cannot be read" in only_problem(url | {name: str(file)})
+    file.write_text("x")
+    assert f"{name} names {file}, which holds no certificate" in only_problem(url | {name: str(file)})
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

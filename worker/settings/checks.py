@@ -90,6 +90,11 @@ def _trust(settings: Settings) -> Iterator[Contradiction]:
             ("rabbitmq_ca_file", "rabbitmq_url"),
             "RABBITMQ_CA_FILE is set but RABBITMQ_URL is not amqps://: nothing would be encrypted",
         )
+    if settings.customgpt_ca_file and not settings.customgpt_api_url.startswith("https://"):
+        yield Contradiction(
+            ("customgpt_ca_file", "customgpt_api_url"),
+            "CUSTOMGPT_CA_FILE is set but CUSTOMGPT_API_URL is not https://: nothing would be encrypted",
+        )
 
 
 def _stream(settings: Settings) -> Iterator[Contradiction]:

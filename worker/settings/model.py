@@ -80,6 +80,13 @@ class Settings(BaseSettings):
         "CUSTOMGPT_API_URL",
         about="The base of the API; plain http only to loopback, for the sandbox.",
     )
+    customgpt_ca_file: Path | None = setting(
+        None,
+        "CUSTOMGPT_CA_FILE",
+        kind="path",
+        about="The certificate of a private authority that signed the API's, such as that of a proxy which"
+        " looks into TLS.",
+    )
     mirror: Annotated[Literal["inkeep"] | None, Off, Lower] = setting(
         None,
         "ASKRELAY_MIRROR",

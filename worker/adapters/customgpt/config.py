@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 
@@ -23,7 +24,7 @@ class CustomGptConfig:
     #: Answers are asked for as a stream of events.
     is_streaming: bool = False
     #: PEM file with the authorities to trust instead of the system's; certificates are always verified.
-    ca_file: str | None = None
+    ca_file: Path | None = None
 
     def proxy_in_use(self) -> str | None:
         """Return the proxy that requests to the API go through, if there is one.

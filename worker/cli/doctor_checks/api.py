@@ -30,7 +30,7 @@ _TROUBLES = {
     "DNS failed": ("its host name is not known here", "look at CUSTOMGPT_API_URL and at the name server"),
     "certificate not trusted": (
         "its certificate is not to be trusted",
-        "look at CUSTOMGPT_API_URL, at HTTPS_PROXY, and at this host's certificates and clock",
+        "look at CUSTOMGPT_API_URL, at this host's clock, and at CUSTOMGPT_CA_FILE (a private authority)",
     ),
     "TLS handshake failed": ("TLS failed", "look at CUSTOMGPT_API_URL and HTTPS_PROXY"),
     "time-out": ("no answer in time", "look at the network and at HTTPS_PROXY"),
