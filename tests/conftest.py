@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.authority import Authority
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import AmqpNames, RabbitMQ
 from tests.servers.reaper import Reaper
-from tests.servers.tls import Authority
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.judge import Asked, Judgement, judge
-from tests.servers.rabbitmq import AmqpNames, RabbitMQ
+from tests.servers.rabbitmq import AmqpNames
 from worker.sandbox.process import SandboxProcess
 
 #: s. Short times for tests: recovery waits for real time to pass.
@@ -32,20 +32,36 @@ QUICK = {
 NO_PACE = {"ASKRELAY_REQUESTS_PER_MINUTE": "0", "ASKRELAY_REQUESTS_AT_ONCE": "0"}
 
 
+class Broker(Protocol):
+    """One node, or a cluster of them."""
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        ...
+
+    def connect(self) -> pika.BlockingConnection:
+        """Open a connection."""
+        ...
+
+
 class Fleet:
     """Workers over one broker, one ledger and one sandbox. A context manager that leaves nothing running."""
 
     def __init__(
         self,
         *,
-        rabbitmq: RabbitMQ,
+        rabbitmq: Broker,
         names: AmqpNames,
         database_url: str,
         folder: Path,
         latency_s: float = 0.05,
         settings: dict[str, str] | None = None,
+        replies_arguments: dict[str, Any] | None = None,
     ) -> None:
+        """Say where things are; ``replies_arguments`` declare the queue of replies, a classic one if none."""
         self.rabbitmq = rabbitmq
+        self._replies_arguments = replies_arguments
         self.names = names
         self.folder = folder
         self.sandbox = SandboxProcess(latency_s=latency_s)
@@ -233,7 +249,7 @@ class Fleet:
                 with self.rabbitmq.connect() as connection:
                     channel = connection.channel()
                     channel.exchange_declare(self.names.events_exchange, "topic", durable=True)
-                    channel.queue_declare(queue, durable=True)
+                    channel.queue_declare(queue, durable=True, arguments=self._replies_arguments)
                     for kind in ("answered", "failed"):
                         channel.queue_bind(queue, self.names.events_exchange, f"contact.question.{kind}")
                     self._is_bound.set()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.contract.test_assistant_connections import ANSWER, LONG_S, pooled, post
 from tests.contract.test_assistant_http_cells import CALLS, CELLS, Cell, failure_of
-from tests.servers.tls import Authority
+from tests.servers.authority import Authority
 from tests.servers_http.behaviours import answering, closing_after, resetting_after, response, silent_after
 from tests.servers_http.misbehaving import MisbehavingServer, SeenRequest, Wire
 from worker.adapters.customgpt import CustomGpt, CustomGptConfig

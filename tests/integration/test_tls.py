@@ -11,8 +11,9 @@ import pytest
 
 from tests.commands import CANARY, examine, said
 from tests.fleet import Fleet, generated
+from tests.servers.authority import Authority
+from tests.servers.front import Front
 from tests.servers.rabbitmq import AmqpNames, RabbitMQ
-from tests.servers.tls import Authority, TlsFront
 from worker.cli.exit_codes import ExitCode
 
 #: Contacts, and questions of each.
@@ -29,22 +30,22 @@ def fleet(rabbitmq: RabbitMQ, amqp_names: AmqpNames, tmp_path: Path) -> Iterator
 
 
 @pytest.fixture
-def broker(rabbitmq: RabbitMQ, authority: Authority) -> Iterator[TlsFront]:
-    with TlsFront(rabbitmq.port, authority) as front:
+def broker(rabbitmq: RabbitMQ, authority: Authority) -> Iterator[Front]:
+    with Front([rabbitmq.port], tls=authority.server()) as front:
         yield front
 
 
 @pytest.fixture
-def api(fleet: Fleet, authority: Authority) -> Iterator[TlsFront]:
+def api(fleet: Fleet, authority: Authority) -> Iterator[Front]:
     port = urlsplit(fleet.sandbox.url).port
     assert port is not None
-    with TlsFront(port, authority) as front:
+    with Front([port], tls=authority.server()) as front:
         yield front
 
 
 @pytest.fixture
 def settings(
-    broker: TlsFront, api: TlsFront, authority: Authority, amqp_names: AmqpNames, tmp_path: Path
+    broker: Front, api: Front, authority: Authority, amqp_names: AmqpNames, tmp_path: Path
 ) -> dict[str, str]:
     return {
         **amqp_names.environment(),
@@ -68,7 +69,7 @@ def test_questions_are_answered_over_tls(fleet: Fleet, settings: dict[str, str])
 
 
 def test_connections_that_are_cut_again_and_again_cost_no_question(
-    fleet: Fleet, settings: dict[str, str], broker: TlsFront, api: TlsFront
+    fleet: Fleet, settings: dict[str, str], broker: Front, api: Front
 ) -> None:
     for _ in range(2):
         fleet.start_worker(**settings)

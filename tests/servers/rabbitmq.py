@@ -90,8 +90,11 @@ class RabbitMQ:
     ``start`` it before use and ``close`` it for good; between them it may die as often as a test likes.
     """
 
-    def __init__(self, reaper: Reaper) -> None:
+    def __init__(self, reaper: Reaper, *, beside: RabbitMQ | None = None) -> None:
+        """Be a node of its own, or one more of the cluster that ``beside`` is in."""
         self._reaper = reaper
+        self._beside = beside
+        self._name = f"askrelay-{secrets.token_hex(4)}@localhost" if beside else "askrelay@localhost"
         self._root = rabbitmq_root()
         self._programs = rabbitmq_folder()
         self.port = free_port()
@@ -117,6 +120,16 @@ class RabbitMQ:
         return self._node.pid if self._node and self._node.poll() is None else None
 
     @property
+    def cookie(self) -> str:
+        """What nodes of one cluster have in common."""
+        return (self.folder / ".erlang.cookie").read_text()
+
+    @property
+    def epmd_port(self) -> str:
+        """Where this node's port mapper listens."""
+        return self._environment["ERL_EPMD_PORT"]
+
+    @property
     def pids(self) -> list[int]:
         """All processes of this node that run: the node, its port mapper and what they started."""
         started = [process.pid for process in (self._node, self._epmd) if process and process.poll() is None]
@@ -126,12 +139,19 @@ class RabbitMQ:
         """Start the node on the data that is there and wait until it can work; no-op while it runs."""
         if self.pid:
             return
-        if self._epmd is None or self._epmd.poll() is not None:
+        if self._beside is None and (self._epmd is None or self._epmd.poll() is not None):
             # Started here and not by the node, which would leave it running as a daemon when it ends.
             mapper = ("-port", self._environment["ERL_EPMD_PORT"], "-address", "127.0.0.1")
             self._epmd = self._launch(str(epmd_binary()), *mapper)
         self._node = self._launch(str(self._programs / "rabbitmq-server"))
         wait_until(self._is_ready, within_s=START_S, what=f"RabbitMQ on port {self.port}")
+
+    def join(self) -> None:
+        """Become a member of the cluster that ``beside`` is in, once and for good; what was here is gone."""
+        assert self._beside is not None
+        self.rabbitmqctl("stop_app")
+        self.rabbitmqctl("join_cluster", self._beside._name)
+        self.rabbitmqctl("start_app")
 
     def stop(self) -> None:
         """Stop the node in order, as an administrator would. Its data stays."""
@@ -209,7 +229,7 @@ class RabbitMQ:
         """Write the node's files and return its whole environment; nothing is inherited but PATH."""
         inside = self._inside(self.folder)
         cookie = self.folder / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
+        cookie.write_text(self._beside.cookie if self._beside else secrets.token_hex(16))
         cookie.chmod(0o400)
         (self.folder / "rabbitmq.conf").write_text(CONFIGURATION.format(port=self.port))
         (self.folder / "enabled_plugins").write_text("[].\n")
@@ -219,9 +239,9 @@ class RabbitMQ:
             "PATH": os.environ.get("PATH", system_path) if is_here else system_path,
             "LANG": "C.UTF-8",
             "HOME": inside,
-            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_PORT": self._beside.epmd_port if self._beside else str(free_port()),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": "askrelay@localhost",
+            "RABBITMQ_NODENAME": self._name,
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_CONF_ENV_FILE": f"{inside}/none",
             "RABBITMQ_CONFIG_FILE": f"{inside}/rabbitmq.conf",

@@ -12,7 +12,7 @@ from worker.settings import SETTINGS, Settings, load_settings, make_state_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers.tls import Authority
+    from tests.servers.authority import Authority
 
 BASE = {"HOME": "/home/somebody", "DATABASE_URL": "postgresql://localhost/askrelay"}
 API = frozenset({"api"})

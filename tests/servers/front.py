@@ -1,4 +1,4 @@
-"""TLS on loopback: an authority of our own, and fronts that speak TLS for servers that do not."""
+"""A front of plain servers on loopback: TLS for those that do not speak it, or one address for several."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import asyncio
 import contextlib
 import ssl
 import threading
-from collections.abc import Coroutine
-from pathlib import Path
+from collections.abc import Coroutine, Sequence
 from typing import Any, Self, TypeVar
-
-import trustme
 
 T = TypeVar("T")
 
@@ -18,41 +15,26 @@ T = TypeVar("T")
 PIECE_BYTES = 65_536
 
 
-class Authority:
-    """Signs certificates for this machine's own names; whoever is to trust it is told ``ca_file``."""
-
-    def __init__(self, folder: Path) -> None:
-        self._authority = trustme.CA()
-        self.ca_file = folder / "authority.pem"
-        self._authority.cert_pem.write_to_path(self.ca_file)
-
-    def server(self) -> ssl.SSLContext:
-        """Return what a server at localhost or 127.0.0.1 needs."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
-        return context
-
-
-class TlsFront:
-    """Takes TLS connections and passes what they say on to a plain port, as a load balancer does.
+class Front:
+    """Passes each connection on to the first port that takes it, as a load balancer does.
 
     A context manager that leaves nothing running.
     """
 
-    def __init__(self, behind: int, authority: Authority) -> None:
-        self._behind = behind
-        self._context = authority.server()
+    def __init__(self, behind: Sequence[int], *, tls: ssl.SSLContext | None = None) -> None:
+        self.behind = behind
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._writers: set[asyncio.StreamWriter] = set()
         self._passing: set[asyncio.Task[None]] = set()
         self.port = 0
-        #: Handshakes that were made.
+        #: How many were taken, handshake and all.
         self.connections = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = self._run(asyncio.start_server(self._take, "127.0.0.1", 0, ssl=self._context))
+        self._server = self._run(asyncio.start_server(self._take, "127.0.0.1", 0, ssl=self._tls))
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -85,7 +67,7 @@ class TlsFront:
         self._passing.add(task)
         self._writers.add(writer)
         try:
-            inner_reader, inner = await asyncio.open_connection("127.0.0.1", self._behind)
+            inner_reader, inner = await self._connect()
             self._writers.add(inner)
             await asyncio.gather(_pass(reader, inner), _pass(inner_reader, writer))
             self._writers.discard(inner)
@@ -94,6 +76,12 @@ class TlsFront:
         finally:
             self._writers.discard(writer)
             self._passing.discard(task)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for port in self.behind:
+            with contextlib.suppress(OSError):
+                return await asyncio.open_connection("127.0.0.1", port)
+        raise ConnectionRefusedError
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
