@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
@@ -29,13 +30,15 @@ def nested(levels: int) -> bytes:
     return b'{"a":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
 
 
+#: Python 3.13 points at a comma too many, its elders behind it.
+COMMA = 6 if sys.version_info >= (3, 13) else 7
 REFUSED = {
     "empty body": (b"", "body is not JSON at character 0"),
     "no JSON": (b"hello", "body is not JSON at character 0"),
     "cut off": (b'{"a":', "body is not JSON at character 5"),
     "two values": (b"{} {}", "body is not JSON at character 3"),
     "single quotes": (b"{'a':1}", "body is not JSON at character 1"),
-    "trailing comma": (b'{"a":1,}', "body is not JSON at character 7"),
+    "trailing comma": (b'{"a":1,}', f"body is not JSON at character {COMMA}"),
     "raw control character": (b'{"a":"x\ny"}', "body is not JSON at character 7"),
     "list": (b"[1]", "body is not a JSON object"),
     "text": (b'"{}"', "body is not a JSON object"),
