@@ -129,6 +129,10 @@ def test_a_rating_outlives_its_worker_and_an_api_that_is_away(
             lambda: any(effect["call"] == "feedback" for effect in fleet.sandbox.effects("request")), "a try"
         )
         fleet.stop_worker(first, signal.SIGKILL)
+        ratings = json.loads(fleet.askrelay("status", "--json"))["ratings"]
+        assert ratings["waiting"] == 3
+        assert ratings["trouble"].keys() <= {"outcome_unknown"}
+        assert " 3 " in next(line for line in fleet.askrelay("status").splitlines() if "ratings" in line)
         fleet.sandbox.set_faults()
         assert feedback(fleet) == []
         fleet.start_worker()

@@ -101,6 +101,9 @@ def rows_of(seen: Status) -> Iterator[tuple[str, str, str]]:
     if ledger.mirror_waiting or ledger.mirror_trouble:
         yield "mirror", counted("mirror", ledger.mirror_waiting), "conversations to be mirrored"
         yield from _mirror_trouble(ledger)
+    if ledger.ratings_waiting:
+        yield "ratings", counted("ratings", ledger.ratings_waiting), "not at the API yet"
+        yield from _last_tries(ledger.ratings_trouble)
     yield "duplicates", f"{ledger.duplicate_posts:,}", "questions that were posted twice (duplicate_post)"
     if ledger.late_posts:
         yield "late posts", f"{ledger.late_posts:,}", "left later than ASKRELAY_SEND_GRACE_S allows"
@@ -121,7 +124,11 @@ def rows_of(seen: Status) -> Iterator[tuple[str, str, str]]:
 def _mirror_trouble(ledger: LedgerReport) -> Iterator[tuple[str, str, str]]:
     if ledger.mirror_refused:
         yield "  refused", f"{ledger.mirror_refused:,}", "set aside until their next answer"
-    for code, count in ledger.mirror_trouble.items():
+    yield from _last_tries(ledger.mirror_trouble)
+
+
+def _last_tries(trouble: dict[str, int]) -> Iterator[tuple[str, str, str]]:
+    for code, count in trouble.items():
         yield f"  {code}", f"{count:,}", "why their last try failed"
 
 
@@ -165,6 +172,7 @@ def json_of(seen: Status) -> dict[str, Any]:
             "refused": ledger.mirror_refused,
             "trouble": ledger.mirror_trouble,
         },
+        "ratings": {"waiting": ledger.ratings_waiting, "trouble": ledger.ratings_trouble},
         "gates": [
             {
                 "key": gate.key,

@@ -93,6 +93,9 @@ class LedgerReport:
     mirror_refused: int
     #: Why the last tries failed: how many conversations, by error code.
     mirror_trouble: dict[str, int]
+    #: Ratings of answers that the API does not have yet, and why the last tries failed.
+    ratings_waiting: int
+    ratings_trouble: dict[str, int]
     gates: tuple[GateReport, ...]
     workers: tuple[WorkerReport, ...]
     #: Fields that are at least what they say, because counting stopped at its bound.
@@ -183,6 +186,10 @@ _NOT_MIRRORED = sa.text(
     " (select code, due_at from mirrors where code is not null limit :limit) as counted_rows"
     " group by code order by counted desc, code"
 )
+_TO_RATE = sa.text(
+    "select code, count(*) as counted from (select code from ratings where due_at is not null limit :limit)"
+    " as counted_rows group by code order by counted desc, code"
+)
 _QUESTION = sa.text("select * from questions where event_hash = :event_hash")
 _CONVERSATION = sa.text("select * from conversations where number = :number")
 _AHEAD = sa.text(
@@ -249,6 +256,8 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
     looked_at = sum(int(row["counted"]) for row in finished)
     mirror_waiting = transaction.scalar(_TO_MIRROR, limit=OPEN_ROWS)
     not_mirrored = transaction.rows(_NOT_MIRRORED, limit=OPEN_ROWS)
+    to_rate = transaction.rows(_TO_RATE, limit=OPEN_ROWS)
+    ratings_waiting = sum(int(row["counted"]) for row in to_rate)
     gates = transaction.rows(_GATES, limit=SHOWN_ROWS)
     workers = transaction.rows(_WORKERS, since=now - LATELY_S, limit=SHOWN_ROWS)
     bounds = {
@@ -260,6 +269,7 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
         "failed": looked_at >= FINISHED_ROWS,
         "outbox": sum(counts.values()) >= OPEN_ROWS,
         "mirror": mirror_waiting >= OPEN_ROWS,
+        "ratings": ratings_waiting >= OPEN_ROWS,
     }
     return LedgerReport(
         now=now,
@@ -279,6 +289,8 @@ def _ledger_report(transaction: Transaction) -> LedgerReport:
         mirror_waiting=mirror_waiting,
         mirror_refused=sum(int(row["refused"]) for row in not_mirrored),
         mirror_trouble={row["code"]: int(row["counted"]) for row in not_mirrored},
+        ratings_waiting=ratings_waiting,
+        ratings_trouble={row["code"]: int(row["counted"]) for row in to_rate if row["code"]},
         gates=tuple(_gate_report(row, now) for row in gates),
         workers=tuple(WorkerReport(**row) for row in workers),
         at_least=frozenset(name for name, is_bound in bounds.items() if is_bound),
