@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 
 from worker.adapters.ledger.checkpoints import Checkpoints
 from worker.adapters.ledger.rows import Dialect
+from worker.adapters.ledger.session import set_session
 from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LedgerUnavailable
 
@@ -275,33 +276,40 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 # fast is old, and a plan that reads a whole table stays in use until the next analyze. A low random_page_cost
 # says the same: a hundred looks are cheaper than one way through. Generic plans: one made for each call looks
 # cheaper than it is to make, because it sees how few the rows are.
-_ALWAYS_BY_INDEX = (
-    "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
-    " -c random_page_cost=1.1 -c plan_cache_mode=force_generic_plan"
-)
+_ALWAYS_BY_INDEX = {
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "random_page_cost": "1.1",
+    "plan_cache_mode": "force_generic_plan",
+}
+_SESSION = {
+    **_ALWAYS_BY_INDEX,
+    "lock_timeout": f"'{LOCK_TIMEOUT_S}s'",
+    "idle_in_transaction_session_timeout": f"'{IDLE_IN_TRANSACTION_S}s'",
+}
 
 
 def _postgresql_engine(url: sa.URL) -> sa.Engine:
-    options = (
-        f"{_ALWAYS_BY_INDEX} -c lock_timeout={LOCK_TIMEOUT_S}s"
-        f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_S}s"
+    engine = sa.create_engine(
+        url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": 5,
+            "tcp_user_timeout": TCP_USER_TIMEOUT_S * 1000,
+            "keepalives_idle": KEEPALIVE_S,
+            "keepalives_interval": KEEPALIVE_S,
+            "application_name": "askrelay",
+        },
     )
-    defaults: dict[str, Any] = {
-        "connect_timeout": 5,
-        "tcp_user_timeout": TCP_USER_TIMEOUT_S * 1000,
-        "keepalives_idle": KEEPALIVE_S,
-        "keepalives_interval": KEEPALIVE_S,
-        "application_name": "askrelay",
-        "options": options,
-    }
-    if "options" in url.query:
-        defaults["options"] = f"{url.query['options']} {options}"
-    engine = sa.create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=defaults)
 
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: Any, _: Any) -> None:
         from worker.adapters.ledger.hashes import read_hashes_as_digits  # noqa: PLC0415 - loads psycopg
 
         read_hashes_as_digits(connection)
+        set_session(connection, _SESSION)
 
     return engine

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from worker.adapters.ledger.database import KEEPALIVE_S, boottime
+from worker.adapters.ledger.session import set_session
 from worker.core.gate import Gate, refreshed
 from worker.core.pace import Pace, Spent, left
 
@@ -63,6 +64,16 @@ _NOT_MIRRORED = sa.text(
 _POSTGRESQL_NOW = sa.text("select extract(epoch from clock_timestamp())")
 _SQLITE_CLOCK_BASE = sa.text("select clock_base from identity")
 
+#: How it connects to PostgreSQL, and what it sets there.
+_CONNECT = {
+    "connect_timeout": STATEMENT_S,
+    "tcp_user_timeout": STATEMENT_S * 1000,
+    "keepalives_idle": KEEPALIVE_S,
+    "keepalives_interval": KEEPALIVE_S,
+    "application_name": "askrelay figures",
+}
+_SESSION = {"statement_timeout": f"'{STATEMENT_S}s'", "default_transaction_read_only": "on"}
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -94,14 +105,7 @@ class FigureReader:
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
         self._gate_key = gate_key
         self._pace = pace
-        self._engine = sa.create_engine(
-            self._url,
-            poolclass=NullPool,
-            hide_parameters=True,
-            # No transaction: on SQLite it would take the lock of those that write.
-            isolation_level="AUTOCOMMIT",
-            connect_args={"timeout": STATEMENT_S} if self._is_sqlite else _for_postgresql(self._url),
-        )
+        self._engine = _engine(self._url)
         self._connection: sa.Connection | None = None
 
     def read(self) -> Figures:
@@ -220,14 +224,16 @@ def _age(now: float, since: float | None) -> float:
     return 0.0 if since is None else max(now - since, 0.0)
 
 
-def _for_postgresql(url: sa.URL) -> dict[str, Any]:
-    options = f"-c statement_timeout={STATEMENT_S}s -c default_transaction_read_only=on"
-    return {
-        "connect_timeout": STATEMENT_S,
-        "tcp_user_timeout": STATEMENT_S * 1000,
-        "keepalives_idle": KEEPALIVE_S,
-        "keepalives_interval": KEEPALIVE_S,
-        "application_name": "askrelay figures",
-        # Those of the address may name the schema.
-        "options": f"{url.query['options']} {options}" if "options" in url.query else options,
-    }
+def _engine(url: sa.URL) -> sa.Engine:
+    is_sqlite = url.get_backend_name() == "sqlite"
+    engine = sa.create_engine(
+        url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        # No transaction: on SQLite it would take the lock of those that write.
+        isolation_level="AUTOCOMMIT",
+        connect_args={"timeout": STATEMENT_S} if is_sqlite else _CONNECT,
+    )
+    if not is_sqlite:
+        sa.event.listen(engine, "connect", lambda connection, _: set_session(connection, _SESSION))
+    return engine
