@@ -83,7 +83,7 @@ def check_event(raw: RawEvent, *, default_source: str = "crm") -> CheckedEvent:
     return CheckedEvent(
         None,
         (),
-        (*_notes(raw, default_source), *_late(event)),
+        (*_notes(raw, default_source), *_wishes(event), *_late(event)),
         source=event.source,
         event_id=event.event_id,
         reply_id=reply_id(event.source, event.event_id),
@@ -147,6 +147,19 @@ def _broken_trace(fields: Mapping[str, Any]) -> Iterator[FieldProblem]:
         yield FieldProblem("traceparent", "is not a W3C traceparent and is dropped")
     if tracestate is not None and tracestate_or_none(tracestate) is None:
         yield FieldProblem("tracestate", "is not a W3C tracestate and is dropped")
+
+
+def _wishes(event: AskedQuestion) -> Iterator[FieldProblem]:
+    """Name what says how to answer: whether it may, only the settings of the workers know."""
+    named = {f"data.options.{name}": name for name in event.options} | (
+        {"data.api": "api"} if event.api else {}
+    )
+    for place, name in named.items():
+        if place != "data.api" and event.api == "chat_completions":
+            yield FieldProblem(place, "is not taken by chat completions, so the event would be rejected")
+        else:
+            problem = f"has the event rejected, unless the workers' ASKRELAY_EVENT_OPTIONS names {name}"
+            yield FieldProblem(place, problem)
 
 
 def _late(event: AskedQuestion) -> Iterator[FieldProblem]:

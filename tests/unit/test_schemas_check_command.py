@@ -103,6 +103,13 @@ def test_data_alone_is_taken_with_what_amqp_would_carry_beside_it(arguments: lis
     assert run_program(["schema", "check", str(file), *arguments]) == ExitCode.OK
 
 
+def test_bare_rating_is_taken_with_the_type_that_amqp_would_carry(file: Path) -> None:
+    file.write_text(json.dumps({"question_id": "evt-1", "rating": "liked"}))
+    arguments = ["schema", "check", str(file), "--message-id", "rating-1"]
+    assert run_program(arguments) == ExitCode.CHECK_FAILED
+    assert run_program([*arguments, "--type", "contact.answer.rated"]) == ExitCode.OK
+
+
 def test_missing_property_is_told_with_the_option_that_gives_it(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,7 +145,7 @@ def test_asyncapi_document_is_printed(capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads(capsys.readouterr().out) == asyncapi_document()
 
 
-@pytest.mark.parametrize("name", ["asked", "answered", "failed"])
+@pytest.mark.parametrize("name", ["asked", "answered", "failed", "progress"])
 def test_each_schema_is_printed_by_its_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(["schema", name]) == ExitCode.OK
     printed: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -147,4 +154,4 @@ def test_each_schema_is_printed_by_its_name(name: str, capsys: pytest.CaptureFix
 
 def test_schema_that_is_near_to_none_is_told_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(["schema", "zzz"]) == ExitCode.NOT_FOUND
-    assert "There are: asked, rated, answered, failed, asyncapi, check." in capsys.readouterr().err
+    assert "There are: asked, rated, answered, failed, progress, asyncapi, check." in capsys.readouterr().err

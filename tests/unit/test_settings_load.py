@@ -369,3 +369,12 @@ def test_names_of_event_options_are_a_list_and_a_near_miss_is_named() -> None:
     assert loaded.allowed_event_options == {"custom_persona", "chatbot_model"}
     assert load_settings(BASE).allowed_event_options == frozenset()
     assert "did you mean custom_context?" in only_problem({"ASKRELAY_EVENT_OPTIONS": "custom_contest"})
+
+
+@pytest.mark.parametrize("chooser", [{"ASKRELAY_API": "chat_completions"}, {"ASKRELAY_EVENT_OPTIONS": "api"}])
+def test_option_that_chat_completions_do_not_take_is_refused_where_they_may_be_asked(
+    chooser: dict[str, str],
+) -> None:
+    load_settings(BASE | chooser)
+    said = only_problem(chooser | {"ASKRELAY_CUSTOM_PERSONA": "A pirate."})
+    assert "ASKRELAY_CUSTOM_PERSONA is set but" in said

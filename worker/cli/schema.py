@@ -80,6 +80,15 @@ def failed() -> None:
 
 
 @schema.command()
+def progress() -> None:
+    """Print what comes while an answer is being written, with ASKRELAY_PROGRESS=true.
+
+    Example: askrelay schema progress > progress.schema.json
+    """
+    print_json(json_schema()["progress"])
+
+
+@schema.command()
 def asyncapi() -> None:
     """Print the AsyncAPI 3 document: exchange, queues, keys and messages.
 

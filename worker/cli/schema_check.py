@@ -45,6 +45,15 @@ def check(
         str | None,
         typer.Option(help="The app_id property, the source of a bare JSON object.", show_default=False),
     ] = None,
+    type_: Annotated[
+        str | None,
+        typer.Option(
+            "--type", help="The type property; bare JSON with a rating needs it.", show_default=False
+        ),
+    ] = None,
+    content_encoding: Annotated[
+        str | None, typer.Option(help="The content_encoding property.", show_default=False)
+    ] = None,
     header: Annotated[
         list[str] | None,
         typer.Option(help="A header, as ce-id=evt-1; may be given again.", show_default=False),
@@ -66,6 +75,8 @@ def check(
             content_type=content_type,
             message_id=message_id,
             app_id=app_id,
+            type=type_,
+            content_encoding=content_encoding,
             headers=_headers(header or ()),
         )
     )

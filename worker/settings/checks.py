@@ -108,14 +108,17 @@ def _stream(settings: Settings) -> Iterator[Contradiction]:
 
 def _completions(settings: Settings) -> Iterator[Contradiction]:
     """An option that the other way to ask does not take would be lost without a word."""
-    if settings.api != "chat_completions":
+    if settings.api == "chat_completions":
+        chosen, by = "api", "ASKRELAY_API is chat_completions"
+    elif "api" in settings.allowed_event_options:
+        chosen, by = "event_options", "ASKRELAY_EVENT_OPTIONS lets events choose chat_completions by api"
+    else:
         return
     for field in ("custom_persona", "chatbot_model", "response_source", "custom_context"):
         if getattr(settings, field) is not None:
             name = f"ASKRELAY_{field.upper()}"
             yield Contradiction(
-                (field, "api"),
-                f"{name} is set but ASKRELAY_API is chat_completions, which does not take it: leave one out",
+                (field, chosen), f"{name} is set but {by}, which does not take it: leave one out"
             )
 
 
