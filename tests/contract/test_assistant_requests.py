@@ -13,7 +13,13 @@ import pytest
 from tests.servers_http.behaviours import answering, own_error, response, success
 from tests.servers_http.misbehaving import MisbehavingServer, SeenRequest, Wire
 from worker.adapters.customgpt import CustomGpt, CustomGptConfig, PlanUsage, ProjectFacts, canned
-from worker.core.errors import CredentialsRejected, Unreachable
+from worker.core.errors import (
+    AssistantError,
+    CredentialsRejected,
+    CreditsExhausted,
+    Throttled,
+    Unreachable,
+)
 from worker.core.model import CannedTexts, MessageOptions
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -282,10 +288,12 @@ async def test_canned_texts_that_cannot_be_had_are_empty_and_asked_for_again_lat
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted.answer = lambda _: response(503, b"")
+    monkeypatch.setattr(canned, "FIRST_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(canned, "TRY_AGAIN_S", (600.0, 600.0))
     async with scripted.api() as api:
         assert await api.canned_texts(1) == CannedTexts()
         assert await api.canned_texts(1) == CannedTexts()
-        assert len(scripted.requests) == 1
+        assert len(scripted.requests) == 3, "the first fetch is tried more than once"
         assert scripted.logged == [("canned_texts.missed", {"project_id": 1, "error_code": "unreachable"})]
 
         scripted.answer = lambda _: SETTINGS
@@ -293,7 +301,25 @@ async def test_canned_texts_that_cannot_be_had_are_empty_and_asked_for_again_lat
         async with asyncio.timeout(30):
             while await api.canned_texts(1) != TEXTS:  # noqa: ASYNC110 - fetched behind the caller's back
                 await asyncio.sleep(0.01)
-    assert len(scripted.requests) == 2
+    assert len(scripted.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (response(429, b"", headers={"Retry-After": "30"}), Throttled),
+        (response(429, own_error(429, "You have exhausted your current query credits.")), CreditsExhausted),
+    ],
+)
+async def test_refusal_of_canned_texts_that_holds_up_the_fleet_is_told_to_who_asked(
+    scripted: Scripted, refusal: bytes, kind: type[AssistantError]
+) -> None:
+    scripted.answer = lambda _: refusal
+    async with scripted.api() as api:
+        told = await asyncio.gather(*(api.canned_texts(1) for _ in range(5)), return_exceptions=True)
+        assert [type(each) for each in told] == [kind, *[CannedTexts] * 4]
+        assert await api.canned_texts(1) == CannedTexts()
+    assert len(scripted.requests) == 1
 
 
 async def test_canned_texts_survive_a_caller_that_is_cancelled(scripted: Scripted) -> None:

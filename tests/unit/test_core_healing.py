@@ -10,9 +10,19 @@ import pytest
 from tests.unit.core_cases import CONTACT, CONVERSATION, LEASE, NEW, PROJECT, TEXT
 from tests.unit.fakes import SESSION, FakeAssistant, FakeClock, FakeLedger, Log, Points
 from worker.core.conversations import name_of
-from worker.core.errors import ConversationGone, GateClosed, LeaseLost, OutcomeUnknown, Unreachable
+from worker.core.errors import (
+    AssistantError,
+    ConversationGone,
+    CreditsExhausted,
+    GateClosed,
+    LeaseLost,
+    OutcomeUnknown,
+    Throttled,
+    Unreachable,
+)
 from worker.core.healing import AGAIN_S, FRESH_S, LOOKS, Healer
-from worker.core.model import Conversation, MessageListing, RemoteConversation, SecondLook
+from worker.core.model import Conversation, GateNews, MessageListing, RemoteConversation, SecondLook
+from worker.core.policy import CREDITS_PROBE_S
 from worker.core.ports import RecoveryPoint
 
 NAME = name_of(PROJECT, CONVERSATION)
@@ -284,3 +294,20 @@ async def test_looks_are_taken_a_few_at_a_time(ward: Ward) -> None:
     await ward.looks()
     assert ward.ledger.called("take_second_looks") == [(LOOKS,)]
     assert ward.points.seen == []
+
+
+@pytest.mark.parametrize(
+    ("error", "news"),
+    [
+        (Throttled(pause_s=30.0), GateNews("pause", "throttled", 30.0)),
+        (CreditsExhausted(), GateNews("pause", "credits_exhausted", CREDITS_PROBE_S)),
+    ],
+)
+async def test_what_holds_up_the_fleet_is_told_the_gate(
+    ward: Ward, error: AssistantError, news: GateNews
+) -> None:
+    ward.assistant.script("find_conversations", error)
+    await ward.heals()
+    ward.assistant.script("list_messages", error)
+    await ward.looks(LOOK)
+    assert ward.ledger.called("report") == [(news, None)] * 2

@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.unit.core_cases import CONTACT, CONVERSATION, NEW, PROJECT, RULES, SESSION, TEXT, Bench, in_flight
+from tests.unit.core_cases import (
+    CONTACT,
+    CONVERSATION,
+    LEASE,
+    NEW,
+    PROJECT,
+    RULES,
+    SESSION,
+    TEXT,
+    Bench,
+    in_flight,
+)
 from worker.core.errors import (
     ConversationGone,
     CredentialsRejected,
@@ -21,7 +32,17 @@ from worker.core.errors import (
     Throttled,
     Unreachable,
 )
-from worker.core.model import Answered, CannedTexts, Failed, Halt, Intent, RemoteMessage, Retry, Snooze
+from worker.core.model import (
+    Answered,
+    CannedTexts,
+    Failed,
+    GateNews,
+    Halt,
+    Intent,
+    RemoteMessage,
+    Retry,
+    Snooze,
+)
 from worker.core.ports import RecoveryPoint
 from worker.core.turn import take_turn
 
@@ -269,6 +290,15 @@ async def test_missing_canned_texts_match_no_answer(bench: Bench) -> None:
     verdict = await bench.finished()
     assert isinstance(verdict, Answered)
     assert verdict.fallback is None
+
+
+@pytest.mark.parametrize("call", ["canned_texts", "list_messages"])
+async def test_a_429_beside_an_answer_in_hand_is_told_the_gate(bench: Bench, call: str) -> None:
+    bench.assistant.script("post_question", RemoteMessage(1, TEXT, "Yes.", CONTACT))
+    bench.assistant.script(call, Throttled(pause_s=30.0))
+    verdict = await bench.finished(replace(CONVERSATION, conversation_id=None))
+    assert isinstance(verdict, Answered)
+    assert bench.ledger.called("report") == [(GateNews("pause", "throttled", 30.0), LEASE)]
 
 
 async def test_an_answer_without_the_conversations_number_gets_it_from_the_ledger(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 from worker.core.conversations import tag_of
 from worker.core.errors import AssistantError, ConversationGone, GateClosed, LeaseLost
 from worker.core.model import Conversation, Lease, SecondLook
+from worker.core.policy import pause_of
 from worker.core.ports import Assistant, Clock, Ledger, Log, RecoveryPoint, RecoveryPoints
 from worker.core.reconcile import evened_out
 
@@ -51,7 +52,8 @@ class Healer:
             try:
                 if not await self._delete_extras(lease, conversation):
                     again_in_s = AGAIN_S
-            except AssistantError:
+            except AssistantError as error:
+                await self._tell_gate(error)
                 again_in_s = AGAIN_S
             except GateClosed as closed:
                 again_in_s = _again_in_s(closed)
@@ -77,7 +79,8 @@ class Healer:
         for look in looks:
             try:
                 duplicate = await self._second_match(look)
-            except AssistantError:
+            except AssistantError as error:
+                await self._tell_gate(error)
                 continue  # It stays taken for a while and is due again.
             except GateClosed as closed:
                 await self.ledger.put_off_second_look(look.question, again_in_s=_again_in_s(closed))
@@ -155,6 +158,10 @@ class Healer:
         if not others:
             return None
         return min(await self.ledger.unclaimed(look.session_id, others), default=None)
+
+    async def _tell_gate(self, error: AssistantError) -> None:
+        if (news := pause_of(error)) is not None:
+            await self.ledger.report(news)
 
     def _reached(self, point: RecoveryPoint) -> None:
         if self.points is not None:

@@ -35,6 +35,17 @@ REFUSALS = 3
 MEND_PROBE_S = 60.0
 
 
+def pause_of(error: Exception) -> GateNews | None:
+    """Return what the gate has to hear of an answer that holds up the whole fleet; None for any other."""
+    match error:
+        case Throttled(pause_s=pause_s):
+            return GateNews("pause", error.code, pause_s)
+        case CreditsExhausted():
+            return GateNews("pause", error.code, CREDITS_PROBE_S)
+        case _:
+            return None
+
+
 async def verdict_on(turn: Turn, error: Exception) -> Verdict:
     """Return the verdict on an error that ended the turn. LeaseLost and our own mistakes are raised again."""
     keeps_intent = turn.has_intent
@@ -48,8 +59,7 @@ async def verdict_on(turn: Turn, error: Exception) -> Verdict:
                 error.code, min(for_s, LOOK_LONGEST_S / 4), keeps_intent=keeps_intent, news=turn.heard()
             )
         case Throttled(pause_s=pause_s):
-            news = GateNews("pause", error.code, pause_s)
-            return Snooze(error.code, pause_s, keeps_intent=keeps_intent, news=news)
+            return Snooze(error.code, pause_s, keeps_intent=keeps_intent, news=pause_of(error))
         case CreditsExhausted():
             return Halt(error.code, CREDITS_PROBE_S, keeps_intent=keeps_intent)
         case CredentialsRejected() | ProjectNotFound():

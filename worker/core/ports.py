@@ -155,9 +155,10 @@ class Assistant(Protocol):
         ...
 
     async def canned_texts(self, project_id: int, *, admit: Admit | None = None) -> CannedTexts:
-        """Return the agent's fixed texts, fetched once; empty when they cannot be had. Never raises.
+        """Return the agent's fixed texts, fetched once; empty when they cannot be had.
 
-        ``admit`` is awaited before a fetch.
+        ``admit`` is awaited before a fetch. Raises Throttled and CreditsExhausted alone, and them to whoever
+        began the fetch: the next call returns what is known.
         """
         ...
 

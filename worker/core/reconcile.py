@@ -12,6 +12,7 @@ from worker.core.errors import (
     CreditsExhausted,
     OutcomeUnknown,
     QuestionRejected,
+    Throttled,
 )
 from worker.core.model import (
     NO_SESSION,
@@ -26,7 +27,7 @@ from worker.core.model import (
     Snooze,
     Verdict,
 )
-from worker.core.policy import CREDITS_PROBE_S, look_again_in_s
+from worker.core.policy import CREDITS_PROBE_S, look_again_in_s, pause_of
 from worker.core.ports import RecoveryPoint
 from worker.core.world import Turn
 
@@ -84,7 +85,7 @@ async def find_posted(turn: Turn) -> Verdict | None:
     listing = await _messages(turn, everything)
     turn.world.points.reached(RecoveryPoint.READ_BACK)
     for message in await _candidates(turn, everything, listing):
-        if message.answer and not _is_burnt(message, await turn.canned_texts()):
+        if message.answer and not _is_burnt(message, await _canned_texts(turn)):
             return await accept_answer(turn, _with_number(message, listing), turn.session_id, "recovered")
     # The baseline in the tables may be as old as the backup.
     highest = max((message.message_id for message in listing.messages), default=0)
@@ -111,7 +112,7 @@ async def read_whole(turn: Turn, message: RemoteMessage, session_id: str) -> Rem
 
 async def accept_answer(turn: Turn, message: RemoteMessage, session_id: str, outcome: Outcome) -> Verdict:
     """Return the verdict on a message with an answer, after comparing it with the agent's canned texts."""
-    canned = await turn.canned_texts()
+    canned = await _canned_texts(turn)
     if _is_burnt(message, canned):
         return Halt(
             CreditsExhausted.code,
@@ -129,6 +130,20 @@ async def accept_answer(turn: Turn, message: RemoteMessage, session_id: str, out
 def _is_burnt(message: RemoteMessage, canned: CannedTexts) -> bool:
     """Tell whether the agent said that its queries are used up: the question is to be posted again."""
     return bool(canned.out_of_queries) and message.answer == canned.out_of_queries
+
+
+async def _canned_texts(turn: Turn) -> CannedTexts:
+    """Return the agent's fixed texts as far as they are known; a refusal of the request is told the gate."""
+    try:
+        return await turn.canned_texts()
+    except (Throttled, CreditsExhausted) as held:
+        await _tell_gate(turn, held)
+        return await turn.canned_texts()
+
+
+async def _tell_gate(turn: Turn, error: Exception) -> None:
+    if (news := pause_of(error)) is not None:
+        await turn.write(lambda: turn.world.ledger.report(news, turn.claim.lease))
 
 
 async def _messages(turn: Turn, intent: Intent) -> MessageListing:
@@ -201,7 +216,8 @@ async def _numbered(turn: Turn, message: RemoteMessage, session_id: str) -> Remo
                 turn.project_id, session_id, above=-1, admit=admit
             )
         )
-    except Exception:  # noqa: BLE001 - an answer in hand is worth more than its number
+    except Exception as error:  # noqa: BLE001 - an answer in hand is worth more than its number
+        await _tell_gate(turn, error)
         return message
     return _with_number(message, listing)
 
