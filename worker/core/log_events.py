@@ -167,8 +167,8 @@ _EVENTS = (
     LogEvent(
         "canned_texts.missed",
         "warning",
-        "The agent's fixed texts could not be fetched: until they are, no reply is marked as fallback, and what"
-        " an agent says that is out of queries passes for an answer.",
+        "The agent's fixed texts could not be fetched: until they are, no reply is marked as fallback, and"
+        " the text of an agent that is out of queries passes for an answer.",
         ("project_id", "error_code"),
     ),
     LogEvent(

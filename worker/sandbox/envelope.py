@@ -99,10 +99,11 @@ def refuse(error: ApiError, url: str, *, is_inkeep: bool = False) -> Reply:
 
 
 def _problem(error: ApiError, url: str) -> bytes:
-    status = HTTPStatus(error.status)
-    code = status.name.lower()
+    # Python 3.13 has a newer name for 422 than the API.
+    title = "Unprocessable Entity" if error.status == 422 else HTTPStatus(error.status).phrase
+    code = title.lower().replace(" ", "_")
     problem = {
-        "title": status.phrase,
+        "title": title,
         "status": error.status,
         "detail": error.message,
         "instance": urlsplit(url).path,
