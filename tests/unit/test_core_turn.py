@@ -35,6 +35,7 @@ from worker.core.errors import (
 from worker.core.model import (
     Answered,
     CannedTexts,
+    Conversation,
     Failed,
     GateNews,
     Halt,
@@ -198,6 +199,23 @@ async def test_an_expired_question_fails_before_an_intent(bench: Bench) -> None:
 
 async def test_a_question_that_expires_later_is_posted(bench: Bench) -> None:
     assert isinstance(await bench.taken(expires_at=1_001.0), Answered)
+
+
+@pytest.mark.parametrize(
+    ("slow", "conversation"), [("find_conversations", NEW), ("begin_post", CONVERSATION)]
+)
+async def test_a_question_that_expires_on_the_way_to_its_post_is_not_posted(
+    bench: Bench, slow: str, conversation: Conversation
+) -> None:
+    def take_long(*_: Any) -> Any:
+        bench.clock.now += 1.5
+        return [] if slow == "find_conversations" else Intent(1_000.0, SESSION, 0)
+
+    (bench.assistant if slow == "find_conversations" else bench.ledger).script(slow, take_long)
+    verdict = await bench.finished(conversation, expires_at=1_001.0)
+    assert verdict == Failed("expired")
+    assert bench.assistant.posts == 0
+    assert bench.reply_data["reason"] == "expired"
 
 
 async def test_an_expired_question_with_an_intent_does_not_fail(bench: Bench) -> None:

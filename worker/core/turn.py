@@ -73,9 +73,15 @@ def _give_up(turn: Turn) -> Verdict | None:
         return Failed(CrashPoison.code, f"{question.expired_leases} workers fell silent on it")
     if question.intent is not None:
         return None  # It was on its way already: whether anybody waits was decided then.
-    if question.expires_at is not None and turn.wall() > question.expires_at:
+    if _is_late(turn):
         return Failed(Expired.code)
     return Failed(ContactLimit.code) if question.is_over_limit else None
+
+
+def _is_late(turn: Turn) -> bool:
+    """Tell whether nobody waits for the answer any more."""
+    expires_at = turn.question.expires_at
+    return expires_at is not None and turn.wall() > expires_at
 
 
 async def _post(turn: Turn, session_id: str) -> Verdict:
@@ -87,6 +93,9 @@ async def _post(turn: Turn, session_id: str) -> Verdict:
     if left_s <= 0:
         # Nothing was sent. Sending now could overtake somebody who trusts the grace to be over.
         return Snooze("send_grace", after_s=0)
+    if turn.question.intent is None and _is_late(turn):
+        # Finding the conversation and waiting for the pace took too long; nothing was sent.
+        return Failed(Expired.code)
     try:
         message: RemoteMessage = await turn.timed(_send(turn, session_id, left_s))
     except OutcomeUnknown as error:
