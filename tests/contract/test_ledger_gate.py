@@ -14,6 +14,7 @@ from tests.contract.ledger_cases import (
     REQUEST_TIMEOUT_S,
     SESSION,
     answer,
+    answered,
     asked,
     claim_one,
     end,
@@ -24,8 +25,9 @@ from tests.contract.ledger_cases import (
     sql,
 )
 from worker.adapters.ledger import GateChange, SqlLedger
+from worker.adapters.ledger.gate import ANSWERS_WITHIN_S
 from worker.core.errors import GateClosed
-from worker.core.model import Claim, Failed, GateNews, Halt, Retry, Snooze
+from worker.core.model import Claim, Failed, GateNews, Halt, Retry, Snooze, Verdict
 from worker.core.pace import Pace
 
 FAILURE = GateNews("failure")
@@ -340,9 +342,40 @@ async def test_what_nobody_waits_for_may_be_read_back_although_all_places_are_ta
             session = f"session-{claim.lease.conversation}"
             await ledger.begin_post(claim.lease, claim.question.number, session_id=session)
             await end(ledger, claim, Snooze("outcome_unknown", 0.0, keeps_intent=True))
-        again = (await ledger.claim(9)).turns
-        assert {claim.question.number for claim in again} == {claim.question.number for claim in claims}
+        for _ in claims:
+            # One at a time: the API may still be at work on all of them.
+            (turn,) = (await ledger.claim(9)).turns
+            assert turn.question.intent is not None
+            assert (await ledger.claim(9)).turns == ()
+            await end(ledger, turn, Snooze("outcome_unknown", 9.0, keeps_intent=True, is_look=True))
+        # Answers take a while: having been looked for once, the posts still hold their places.
         assert (await ledger.claim(9)).turns == ()
+        sql(ledger_url, f"update questions set intent_at = intent_at - {ANSWERS_WITHIN_S}")
+        assert len((await ledger.claim(9)).turns) == 2
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Snooze("throttled", 0.0),
+        Retry("unreachable", 0.0),
+        Halt("credits_exhausted", 0.0),
+        Snooze("outcome_unknown", 0.0, keeps_intent=True),
+    ],
+    ids=["snooze", "retry", "halt", "unknown"],
+)
+async def test_only_a_question_that_waited_for_another_one_follows(ledger_url: str, verdict: Verdict) -> None:
+    follows = (
+        "select count(*) as found from conversations c join questions q on q.conversation = c.number"
+        " where q.state in ('waiting', 'posting') and q.received_at < c.ended_at"
+    )
+    async with opened(ledger_url) as ledger:
+        await ledger.accept([asked("evt-1"), asked("evt-2")])
+        await end(ledger, await claim_one(ledger), verdict)
+        assert sql(ledger_url, follows) == [{"found": 0}]
+        await ledger.report(OK)
+        await end(ledger, await claim_one(ledger), answered(9))
+        assert sql(ledger_url, follows) == [{"found": 1}]
 
 
 async def test_healing_takes_a_place_among_the_requests_at_once(ledger_url: str) -> None:

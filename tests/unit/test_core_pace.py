@@ -105,3 +105,10 @@ def test_no_limit_counts_nothing() -> None:
     assert spend(Spent(), NOW, pace) == Spent()
     assert ready(Spent(), NOW, pace) == left(Spent(), NOW, pace) == float("inf")
     assert not pace.burst
+
+
+def test_what_never_begins_at_once_is_not_asked_for_again_and_again() -> None:
+    pace = Pace(6, 5)
+    assert ready(Spent(), 100.0, pace) == pace.burst == 3
+    assert ready_in_s(Spent(), 100.0, pace, pace.burst) == 0
+    assert ready_in_s(Spent(), 100.0, pace, pace.burst + 1) == pace.step_s == 10

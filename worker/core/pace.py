@@ -76,10 +76,14 @@ def ready(spent: Spent, now: float, pace: Pace) -> float:
 def ready_in_s(spent: Spent, now: float, pace: Pace, count: int = 1) -> float:
     """Return in how many seconds so many requests may begin; 0 when they may now.
 
-    More than a plan ever lets begin at once are waited for as if they were that many.
+    More than a plan ever lets begin at once are waited for as if they were that many. Where these may begin
+    already, time alone brings nothing: it is the others that have to be fewer.
     """
-    if ready(spent, now, pace) >= count:
+    free = ready(spent, now, pace)
+    if free >= count:
         return 0.0
+    if free >= pace.burst:
+        return max(pace.step_s, BUCKET_S)
     count = min(count, pace.burst)
     evenly_in_s = spent.even_at + (count - pace.burst) * pace.step_s - now
     missing = count - left(spent, now, pace)

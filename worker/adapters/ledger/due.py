@@ -21,8 +21,6 @@ from worker.core.gate import Admission, Candidate, Gate, chosen, cost_of, retry_
 
 #: Conversations looked at beyond those that follow themselves, to find one that does not.
 LOOK_AHEAD = 50
-#: s. Moments of one transaction are the same; those of two are never so near.
-SAME_S = 1e-4
 #: s. When to look again after the one free place was left to a read of somebody else's.
 LEFT_TO_READS_S = 1.0
 
@@ -31,7 +29,7 @@ class DueStatements:
     """The statements, once per dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
-        columns = "number, owner, lease_until, session_id, due_at, null as received_at"
+        columns = "number, owner, lease_until, session_id, null as ended_at, null as received_at"
         skip_locked = " for update skip locked" if dialect == "postgresql" else ""
         is_due = "due_at <= :now and lease_until <= :now and not is_blocked"
         self.lock_due = sa.text(
@@ -41,14 +39,14 @@ class DueStatements:
         # Without what is to be read back, with the time since when its next question is there.
         question = f"from questions q where q.conversation = conversations.number and q.{IS_OPEN}"
         self.lock_due_posts = sa.text(
-            "select number, owner, lease_until, session_id, due_at, (select q.received_at"
+            "select number, owner, lease_until, session_id, ended_at, (select q.received_at"
             f" {question} order by q.state, q.number limit 1) as received_at from conversations"
             f" where {is_due} and not exists (select 1 {question} and q.state = 'posting')"
             f" order by due_at, number limit :limit{skip_locked}"
         )
         # What is to be read back, wherever it stands among those that wait.
         self.lock_due_reads = sa.text(
-            "select c.number, c.owner, c.lease_until, c.session_id, c.due_at, null as received_at"
+            "select c.number, c.owner, c.lease_until, c.session_id, null as ended_at, null as received_at"
             # As a join, SQLite reads all conversations to make a filter of them (seen, after an analyze).
             " from conversations c where c.number in"
             " (select q.conversation from questions q where q.state = 'posting')"
@@ -139,6 +137,7 @@ class DueTurns:
         return chosen(admission, [self._candidate(row) for row in rows])
 
     def _candidate(self, row: Row) -> Candidate:
-        # What was there before its conversation became due waited for the question before it.
-        follows = row["received_at"] is not None and row["received_at"] < row["due_at"] - SAME_S
+        # What was there before the last question ended waited for it.
+        received_at, ended_at = row["received_at"], row["ended_at"]
+        follows = received_at is not None and ended_at is not None and received_at < ended_at
         return Candidate(cost_of(self.gate.pace, is_new_contact=row["session_id"] is None), follows)

@@ -36,6 +36,10 @@ from worker.core.gate import (
 from worker.core.model import GateNews
 from worker.core.pace import Pace, Spent
 
+#: s. Answers take 2 to 20 s: so long a request that nobody waits for any more counts as being at work, even
+#: where it was read back and had left no trace yet.
+ANSWERS_WITHIN_S = 30.0
+
 #: Marks the owner of a lease that is held for healing.
 HEALING = " (healing)"
 
@@ -122,7 +126,8 @@ class GateRow:
             " 0) as owed,"
             " (select count(*) from questions q join conversations c on c.number = q.conversation"
             " where q.state = 'posting'"
-            " and q.intent_at > :since and not q.has_ended and q.looks = 0 and c.lease_until <= :now)"
+            " and q.intent_at > :since and not q.has_ended and (q.looks = 0 or q.intent_at > :answering)"
+            " and c.lease_until <= :now)"
             " as abandoned"
             f" from conversations c where {IS_LEASED} and lease_until > :now and owner not like :healers"
         )
@@ -246,6 +251,7 @@ class GateRow:
             self._count_under_way,
             now=transaction.now,
             since=transaction.now - self._request_timeout_s,
+            answering=transaction.now - ANSWERS_WITHIN_S,
             healers=f"%{HEALING}",
         )
         return UnderWay(int(row["turns"]), int(row["abandoned"]), int(row["owed"]))

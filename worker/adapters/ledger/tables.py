@@ -61,6 +61,8 @@ conversations = sa.Table(
     # When its next question may be claimed: since when it is ready, or until when it is snoozed or leased.
     # Null while nothing waits.
     sa.Column("due_at", Time),
+    # When its last question was answered or given up: one that was there before waited for it.
+    sa.Column("ended_at", Time),
     sa.Column("created_at", Time, nullable=False),
     # When the last was erased that it had been asked; null from the next claim on. One that stays quiet goes.
     sa.Column("quiet_since", Time),

@@ -108,6 +108,7 @@ class TurnStatements:
             conversation_id="int",
             session_id="text",
             is_blocked="bool",
+            is_over="bool",
         )
         replies = rows_from(
             dialect,
@@ -159,6 +160,7 @@ class TurnStatements:
             " conversations.session_id = r.session_id then r.highest else 0 end),"
             " conversation_id = coalesce(conversations.conversation_id, r.conversation_id),"
             " is_blocked = r.is_blocked,"
+            " ended_at = case when r.is_over then :now else ended_at end,"
             " due_at = coalesce(r.due_at, case when not r.is_blocked and (select q.number from questions q"
             f" where q.conversation = conversations.number and q.{IS_OPEN} limit 1) is not null"
             f" then :now end) from {frees} where conversations.number = r.number"
@@ -325,7 +327,7 @@ class Turns:
 
     def _freed(self, operation: Finish, now: float) -> tuple[object, ...]:
         is_blocked = self.blocks_on_failure and isinstance(operation.verdict, Failed)
-        return (*_free_of(operation, now), is_blocked)
+        return (*_free_of(operation, now), is_blocked, isinstance(operation.verdict, Answered | Failed))
 
     def _tell_gate(self, transaction: Transaction, operations: Sequence[Finish]) -> None:
         gate = self.leases.gate

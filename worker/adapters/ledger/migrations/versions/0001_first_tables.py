@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.Double(), server_default="0", nullable=False),
         sa.Column("owner", sa.Text(), nullable=True),
         sa.Column("due_at", sa.Double(), nullable=True),
+        sa.Column("ended_at", sa.Double(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("quiet_since", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("number"),
