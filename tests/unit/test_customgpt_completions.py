@@ -27,13 +27,14 @@ def read(*pieces: bytes) -> CompletionStream:
     return stream
 
 
-def test_chunks_make_an_answer_when_a_reason_and_done_end_them() -> None:
+def test_chunks_make_an_answer_when_a_reason_ends_them() -> None:
     told: list[str] = []
     stream = CompletionStream(told.append)
-    for piece in (chunk(""), chunk("Hel"), b": comment\n\n", chunk("lo."), chunk(reason="stop"), DONE):
-        is_enough = stream.feed(piece)
-    assert is_enough
-    assert stream.is_done
+    for piece in (chunk(""), chunk("Hel"), b": comment\n\n", chunk("lo."), chunk(reason="stop")):
+        assert not stream.feed(piece)
+    assert stream.is_whole
+    assert stream.feed(DONE), "nothing comes after it"
+    assert stream.is_whole
     assert (stream.message.answer, stream.message.metadata) == ("Hello.", {"completion_id": "c-1"})
     assert told == ["Hel", "lo."]
 
@@ -43,17 +44,36 @@ def test_chunks_make_an_answer_when_a_reason_and_done_end_them() -> None:
     [
         (chunk("Hel"),),
         (chunk("Hel"), DONE),
-        (chunk("Hel"), chunk(reason="stop")),
         (chunk("Hel"), b"data: {\n\n", chunk(reason="stop"), DONE),
-        (chunk("Hel"), b'data: {"error": {"message": "no"}}\n\n', DONE),
-        (chunk("Hel"), b'data: {"choices": []}\n\n', chunk(reason="stop"), DONE),
+        (chunk("Hel"), b"data: []\n\n", chunk(reason="stop"), DONE),
+        (chunk("Hel"), b'data: {"choices": [{}]}\n\n', chunk(reason="stop"), DONE),
+        (chunk("Hel"), b'data: {"error": {"message": "no"}}\n\n', chunk(reason="stop"), DONE),
+        (chunk("Hel"), chunk(reason="stop"), b'data: {"error": {"message": "no"}, "choices": []}\n\n'),
         (b"data: " + b"[" * 100_000 + b"\n\n", chunk(reason="stop"), DONE),
         (b"data: " + b"x" * (2 * 1024 * 1024),),
         (),
     ],
 )
 def test_chunks_that_are_cut_off_or_broken_make_none(pieces: tuple[bytes, ...]) -> None:
-    assert not read(*pieces).is_done
+    assert not read(*pieces).is_whole
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        b"event: ping\ndata: {}\n\n",
+        b"event: ping\ndata: ping\n\n",
+        b"data:\n\n",
+        b"data: {}\n\n",
+        b'data: {"choices": null, "error": null}\n\n',
+        b'data: {"choices": [], "usage": {"total_tokens": 0}}\n\n',
+    ],
+)
+def test_what_cannot_be_a_piece_is_ignored(ignored: bytes) -> None:
+    stream = read(ignored, chunk("Yes"), ignored, chunk(reason="stop"), ignored, DONE)
+    assert stream.is_whole
+    assert stream.message.answer == "Yes"
+    assert not read(ignored, chunk("Yes"), ignored).is_whole
 
 
 def test_an_answer_in_one_piece_is_read() -> None:

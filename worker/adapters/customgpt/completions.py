@@ -1,4 +1,7 @@
-"""Answers in OpenAI's form: in one piece, or in chunks that ``[DONE]`` ends (API-FACTS 1.5)."""
+"""Answers in OpenAI's form: in one piece, or in chunks of which one gives a reason to stop (API-FACTS 1.5).
+
+``[DONE]`` comes after them where the API keeps to OpenAI's habit; nothing that it documents says so.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.adapters.customgpt.parsing import UnreadableError
-from worker.adapters.customgpt.server_sent_events import Frame, FrameReader, FrameTooLargeError
+from worker.adapters.customgpt.server_sent_events import UNNAMED, Frame, FrameReader, FrameTooLargeError
 from worker.core.errors import AnswerUnreadable
 from worker.core.model import RemoteMessage
 
@@ -23,8 +26,8 @@ class CompletionStream:
         self._on_progress = on_progress
         self._pieces: list[str] = []
         self._has_stopped = False
+        self._is_done = False
         self._id: str | None = None
-        self.is_done = False
         #: Why the stream is not to be read further; empty while all is well.
         self.trouble = ""
 
@@ -33,11 +36,16 @@ class CompletionStream:
         try:
             for frame in self._frames.feed(piece):
                 self._take(frame)
-                if self.is_done or self.trouble:
+                if self._is_done or self.trouble:
                     return True
         except FrameTooLargeError:
             self.trouble = "a frame without end"
         return bool(self.trouble)
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether no piece is missing, of a stream that has ended well."""
+        return self._has_stopped and not self.trouble
 
     @property
     def message(self) -> RemoteMessage:
@@ -45,19 +53,26 @@ class CompletionStream:
         return _message("".join(self._pieces), self._id)
 
     def _take(self, frame: Frame) -> None:
+        if frame.name != UNNAMED or not frame.data.strip():
+            return
         if frame.data.strip() == "[DONE]":
+            self._is_done = True
             # Without a reason to stop before it the answer is cut short.
-            self.is_done, self.trouble = (
-                self._has_stopped,
-                "" if self._has_stopped else "no end of the answer",
-            )
+            self.trouble = "" if self._has_stopped else "no end of the answer"
             return
         try:
             chunk = json.loads(frame.data)
+            if chunk.get("error") is not None:
+                self.trouble = "an error in the stream"
+                return
+            if not chunk.get("choices"):
+                # What was used, say, after the answer. None of it can be a piece.
+                return
             choice = chunk["choices"][0]
             piece = choice["delta"].get("content")
             reason = choice.get("finish_reason")
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            # It may have been a piece, so that the answer lacks it.
             self.trouble = "a chunk that is none"
             return
         self._id = chunk["id"] if isinstance(chunk.get("id"), str) else self._id

@@ -147,7 +147,7 @@ class Requests:
         if exchange.status not in call.success or exchange.body is None:
             raise sorting.failure_of(call, exchange)
         if exchange.is_stream and stream is not None:
-            if stream.is_done:
+            if stream.is_whole:
                 return stream.message
             raise sorting.unclear(call, exchange, stream.trouble or "the stream ended before its end")
         unclear: AssistantError

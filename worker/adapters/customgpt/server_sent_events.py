@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 #: Characters of one frame, the line being read included. Answers have thousands; what is larger has no end.
 MAX_FRAME_CHARS = 1024 * 1024
+#: The name of a frame that was given none.
+UNNAMED = "message"
 
 
 class FrameTooLargeError(Exception):
@@ -15,7 +17,7 @@ class FrameTooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One event: its name (``message`` where none was given) and its data lines, joined by newlines."""
+    """One event: its name (``UNNAMED`` where none was given) and its data lines, joined by newlines."""
 
     name: str
     data: str
@@ -56,7 +58,7 @@ class FrameReader:
     def _take(self, line: str) -> Frame | None:
         """Take a whole line; an empty one ends the frame."""
         if not line:
-            frame = Frame(self._name or "message", "\n".join(self._data)) if self._data else None
+            frame = Frame(self._name or UNNAMED, "\n".join(self._data)) if self._data else None
             self._name, self._data, self._size = "", [], 0
             return frame
         field, _, value = line.partition(":")

@@ -13,13 +13,11 @@ from typing import Any
 
 from worker.adapters.customgpt.moments import iso_moment
 from worker.adapters.customgpt.parsing import citations_of, whole_number
-from worker.adapters.customgpt.server_sent_events import Frame, FrameReader, FrameTooLargeError
+from worker.adapters.customgpt.server_sent_events import UNNAMED, Frame, FrameReader, FrameTooLargeError
 from worker.core.model import RemoteMessage
 
 #: What a frame may be. Anything else is ignored, as the API grows.
 _KINDS = frozenset({"start", "progress", "finish", "error"})
-#: The name of a frame that was given none: its data says what it is.
-_UNNAMED = "message"
 
 
 class AnswerStream:
@@ -68,10 +66,10 @@ class AnswerStream:
             self._accepting.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def _take(self, frame: Frame) -> None:
-        if frame.name not in _KINDS and frame.name != _UNNAMED:
+        if frame.name not in _KINDS and frame.name != UNNAMED:
             return
         data = _tree(frame.data)
-        kind = data.get("status") if frame.name == _UNNAMED and isinstance(data, dict) else frame.name
+        kind = data.get("status") if frame.name == UNNAMED and isinstance(data, dict) else frame.name
         if not isinstance(data, dict):
             self.trouble = "a frame that is no JSON object"
         elif kind == "error":
