@@ -72,9 +72,16 @@ async def test_the_first_frame_of_the_apis_own_proves_that_the_post_was_taken(fi
         frame("ping", b"no json"),
         frame("usage", {"status": "finish", "id": 1}),
         own("thinking", is_named=False),
+        frame(None, b"ping"),
+        frame(None, b""),
+        frame(None, [1]),
+        frame(None, {"status": []}),
+        frame(None, b"[" * 100_000),
+        frame("progress", b"{"),
+        frame("progress", [1]),
     ],
 )
-async def test_what_is_not_known_is_ignored_and_proves_nothing(ignored: bytes) -> None:
+async def test_what_decides_nothing_is_ignored_and_proves_nothing(ignored: bytes) -> None:
     stream, accepted = await read(ignored)
     assert (stream.message, stream.trouble, accepted) == (None, "", 0)
     stream, accepted = await read(own("start"), ignored, own("finish", **FINISH))
@@ -84,17 +91,17 @@ async def test_what_is_not_known_is_ignored_and_proves_nothing(ignored: bytes) -
 @pytest.mark.parametrize(
     "bad",
     [
-        frame("progress", b"{"),
-        frame(None, b"[DONE]"),
         frame("start", [1]),
         frame("start", b"[" * 100_000),
         own("error", message="secret"),
+        frame("error", b"{"),
+        frame("finish", b"{"),
         own("finish", id=None),
         own("finish", id="x"),
         b"data: " + b"x" * (2 * 1024 * 1024),
     ],
 )
-async def test_what_cannot_be_read_ends_the_reading_without_a_message(bad: bytes) -> None:
+async def test_what_decides_and_cannot_be_read_ends_the_reading_without_a_message(bad: bytes) -> None:
     stream, _ = await read(own("start"), bad, own("finish", **FINISH))
     assert stream.message is None
     assert stream.trouble

@@ -66,21 +66,22 @@ class AnswerStream:
             self._accepting.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def _take(self, frame: Frame) -> None:
-        if frame.name not in _KINDS and frame.name != UNNAMED:
-            return
         data = _tree(frame.data)
-        kind = data.get("status") if frame.name == UNNAMED and isinstance(data, dict) else frame.name
-        if not isinstance(data, dict):
-            self.trouble = "a frame that is no JSON object"
-        elif kind == "error":
+        kind = _kind_of(frame, data)
+        if kind is None:
+            return
+        if kind == "error":
             self.trouble = "an error in the stream"
-        elif kind in _KINDS:
+        elif isinstance(data, dict):
             self._accepted()
             piece = data.get("message")
             if kind == "finish":
                 self._finish(data)
             elif kind == "progress" and self._on_progress is not None and isinstance(piece, str):
                 self._on_progress(piece)
+        elif kind != "progress":
+            # Of progress nothing goes into the reply; what decides must be readable.
+            self.trouble = "a frame that is no JSON object"
 
     def _accepted(self) -> None:
         if not self._has_begun:
@@ -102,6 +103,14 @@ class AnswerStream:
             created_at=iso_moment(data.get("created_at")),
             is_whole=False,
         )
+
+
+def _kind_of(frame: Frame, data: Any) -> str | None:
+    """Return what a frame is, by its name or, where it was given none, by its data; None: to be ignored."""
+    kind: Any = frame.name
+    if kind == UNNAMED:
+        kind = data.get("status") if isinstance(data, dict) else None
+    return kind if isinstance(kind, str) and kind in _KINDS else None
 
 
 def _tree(data: str) -> Any:
