@@ -50,6 +50,7 @@ async def test_a_known_contacts_post_is_begun_with_the_claim(ledger: SqlLedger, 
     claim = await begin_one(ledger)
     assert claim.begun == Intent(claim.claimed_at, SESSION, baseline_message_id=18)
     assert claim.question.intent is None, "nothing is to be read back: this is the turn that posts"
+    assert claim.question.posts == 0, "it has not been posted before"
     (row,) = sql(ledger_url, "select state, posts from questions where event_id = 'next'")
     assert row == {"state": "posting", "posts": 1}
     await ledger.finish(claim.lease, claim.question.number, answered(19), reply_to(claim))

@@ -50,6 +50,25 @@ async def test_progress_grows_is_numbered_and_ends_before_the_reply(tmp_path: Pa
     assert len(by_question) == len(events)
 
 
+@pytest.mark.parametrize("api", ["conversations", "chat_completions"])
+async def test_a_question_that_is_posted_again_repeats_no_number(
+    api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.core.reconcile.CREDITS_PROBE_S", 0.1)
+    burnt = {"kind": "answer", "answer": "out_of_queries"}
+    with SandboxProcess(switches={"stream_pause_s": 0.05}) as sandbox:
+        call = {"conversations": "post", "chat_completions": "complete"}[api]
+        sandbox.set_faults({"match": {"call": call, "times": 1}, "action": burnt})
+        async with worker(tmp_path / "ledger.db", sandbox.url, ASKRELAY_API=api, **LIVE) as here:
+            here.ask([asked("evt-1", "EXT_1", "Question? " + "long " * 40)])
+            *told, reply = [json.loads(message.body) for message in await here.heard(1)]
+        assert sandbox.summary()[{"post": "posts", "complete": "completions"}[call]] == 2
+    assert reply["type"] == "contact.question.answered"
+    assert told
+    assert [event["data"]["sequence"] for event in told] == list(range(1, len(told) + 1))
+    assert len({event["id"] for event in told}) == len(told)
+
+
 async def test_nothing_is_told_unless_it_is_asked_for(tmp_path: Path) -> None:
     with SandboxProcess() as sandbox:
         async with worker(tmp_path / "ledger.db", sandbox.url, ASKRELAY_STREAM="true") as here:

@@ -20,6 +20,7 @@ from worker.core.errors import (
     Unreachable,
 )
 from worker.core.model import Answered, Failed, RemoteMessage, Snooze
+from worker.core.turn import take_turn
 
 
 @pytest.fixture
@@ -49,6 +50,17 @@ async def test_the_message_that_a_stream_names_is_read_whole(bench: Bench) -> No
     assert data["provider_metadata"] == {"external_id": CONTACT, "request_source": "api"}
     assert bench.assistant.names() == ["post_question", "get_message", "canned_texts"]
     assert bench.ledger.called("record_accepted") == [(LEASE, QUESTION.number)]
+
+
+@pytest.mark.parametrize("api", ["conversations", "chat_completions"])
+@pytest.mark.parametrize(("posts", "is_told"), [(0, True), (1, False)], ids=["first", "again"])
+async def test_an_answer_is_told_while_it_is_written_only_at_the_first_post(
+    bench: Bench, api: str, posts: int, is_told: bool
+) -> None:
+    turn = bench.turn(api=api, posts=posts)
+    turn.on_progress = [].append
+    assert isinstance(await take_turn(turn), Answered)
+    assert (bench.assistant.on_progress is not None) is is_told
 
 
 async def test_the_read_of_the_message_waits_for_the_gate(bench: Bench) -> None:

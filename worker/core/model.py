@@ -170,7 +170,7 @@ class Question:
     tracestate: str | None
     #: Counted attempts so far (PROTOCOL 7).
     attempts: int
-    #: Posts begun so far.
+    #: Posts begun before this turn: not the one that is recorded along with its claim.
     posts: int
     is_redelivered: bool
     intent: Intent | None

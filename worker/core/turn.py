@@ -127,12 +127,10 @@ async def _send(turn: Turn, session_id: str, left_s: float) -> RemoteMessage:
         "traceparent": question.traceparent,
         "connect_within_s": left_s,
         "on_late": turn.note_late,
-        "on_progress": turn.on_progress,
+        # What was told of an earlier post stands until the reply: its numbers would begin anew.
+        "on_progress": None if question.posts else turn.on_progress,
     }
     if session_id == NO_SESSION:
-        if turn.is_repost:
-            # Its numbers would begin anew: what was told of the first time stands until the reply.
-            sending["on_progress"] = None
         return await world.assistant.complete(turn.project_id, **sending)
     return await world.assistant.post_question(
         turn.project_id,
