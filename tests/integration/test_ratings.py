@@ -113,6 +113,27 @@ def test_a_rating_that_no_answer_fits_is_rejected_with_a_reason(
         ]
 
 
+def test_a_rating_that_the_api_refuses_is_not_sent_again(
+    rabbitmq: RabbitMQ, amqp_names: AmqpNames, tmp_path: Path
+) -> None:
+    asked = generated(contacts=1, each=1)
+    refusal = {"kind": "reply", "status": 422}
+    with a_fleet(rabbitmq, amqp_names, f"sqlite:///{tmp_path}/ledger.db", tmp_path) as fleet:
+        fleet.sandbox.set_faults({"match": {"call": "feedback"}, "action": refusal})
+        fleet.start_worker()
+        fleet.ask(asked)
+        fleet.wait_for_replies(1)
+        rate(fleet, ("r-1", asked[0].event_id, "liked"))
+        fleet.wait_until(
+            lambda: any(line["event"] == "rating.refused" for line in fleet.logs()), "it is refused"
+        )
+        (line,) = [line for line in fleet.logs() if line["event"].startswith("rating.")]
+        assert line["error_code"] == "question_rejected"
+        fleet.wait_until(
+            lambda: json.loads(fleet.askrelay("status", "--json"))["ratings"]["waiting"] == 0, "none waits"
+        )
+
+
 def test_a_rating_outlives_its_worker_and_an_api_that_is_away(
     rabbitmq: RabbitMQ, amqp_names: AmqpNames, database_url: str, tmp_path: Path
 ) -> None:

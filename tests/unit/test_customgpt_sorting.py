@@ -79,6 +79,8 @@ def test_every_status_is_definite_by_the_list_or_else_unknown(status: int) -> No
             expected: type[AssistantError] = call.not_found
         elif status in DEFINITE:
             expected = DEFINITE[status][0 if call.is_write else 1]
+        elif call is sorting.RATE_ANSWER and 400 <= status < 500 and status != 408:
+            expected = QuestionRejected
         else:
             expected = OutcomeUnknown if call.is_write else Unreachable
         assert type(failure) is expected, (call.name, status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,7 @@ class Rows:
     ) -> None:
         self.ends.append((end, code))
         if end in {"put_off", "held_up"}:
+            rating = replace(rating, tries=rating.tries + (end == "put_off"))
             self.due.append((self.clock.boottime() + again_in_s, rating))
 
     async def admit_read(self, lease: object = None, share: str = "reads") -> None:
@@ -138,6 +140,21 @@ def test_what_passes_is_tried_again(bench: Bench, failure: Exception) -> None:
     bench.feedback.failures = [failure]
     bench.run_until_ended(2)
     assert [end for end, _ in bench.rows.ends] == ["put_off", "rated"]
+
+
+def test_only_the_first_time_that_a_rating_is_put_off_is_logged(bench: Bench) -> None:
+    bench.rows.add()
+    bench.rows.admissions = [GateClosed("pace", retry_in_s=30)]
+    bench.feedback.failures = [OutcomeUnknown("x"), Unreachable("x"), OutcomeUnknown("x")]
+    bench.run_until_ended(5)
+    assert [end for end, _ in bench.rows.ends] == ["held_up", *["put_off"] * 3, "rated"]
+    (put_off,) = bench.log.of("rating.put_off")
+    assert put_off == {
+        "question_id": "evt-1",
+        "event_source": "crm/test",
+        "message_id": 7,
+        "error_code": "outcome_unknown",
+    }
 
 
 def test_a_pause_holds_the_whole_fleet(bench: Bench) -> None:

@@ -243,6 +243,12 @@ _EVENTS = (
         (*_QUESTION, "message_id"),
     ),
     LogEvent(
+        "rating.put_off",
+        "warning",
+        "A rating could not be sent; it is tried again, which is not logged each time.",
+        (*_QUESTION, "message_id", "error_code"),
+    ),
+    LogEvent(
         "rating.refused",
         "warning",
         "A rating will never be sent: the API does not take it, or its question ended without an answer.",

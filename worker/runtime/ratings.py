@@ -121,6 +121,15 @@ class Ratings:
             )
             await self.ledger.end_rating(rating, "refused", code=refused.code)
         except AssistantError as failure:
+            if not rating.tries:
+                # The later tries would say the same, for days while the API is away.
+                self.log(
+                    "rating.put_off",
+                    question_id=rating.question_id,
+                    event_source=rating.question_source,
+                    message_id=rating.message_id,
+                    error_code=failure.code,
+                )
             shortest, longest = PAUSES_S
             pause_s = min(longest, shortest * 2.0 ** min(rating.tries, 10))
             if isinstance(failure, Throttled):

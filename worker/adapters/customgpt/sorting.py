@@ -12,6 +12,7 @@
 
 A status is enough for a definite failure, even when its body is cut off. "Everything else" is open on
 purpose: 3xx, 408, 422, 5xx, a success that cannot be read, a time-out or a reset after the first byte.
+Of a rating, which may be set again and again, every 4xx but 408 and those above is QuestionRejected.
 A read has no effect, so there is nothing to be unsure of; what a read refused with 400 says is nothing about
 the question, and must not fail it.
 """
@@ -36,6 +37,12 @@ from worker.core.errors import (
     Unreachable,
 )
 
+#: Statuses that say for certain that nothing was done and never will be.
+_REFUSALS = frozenset({400, 413})
+#: Where a repeat changes nothing, nothing hangs on whether it was done all the same, and what is refused once
+#: is refused the next time too. 408 says no more than that the time was up.
+_REFUSALS_OF_REPEATABLE = frozenset(range(400, 500)) - {401, 403, 404, 408, 429}
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -47,6 +54,8 @@ class Call:
     #: What a 404 means.
     not_found: type[AssistantError]
     success: frozenset[int] = frozenset({200})
+    #: What refuses a write for good.
+    refusals: frozenset[int] = _REFUSALS
     #: The end of its address with names for values, for traces.
     path: str = ""
 
@@ -105,6 +114,7 @@ RATE_ANSWER = Call(
     is_write=True,
     not_found=ConversationGone,
     success=frozenset({200, 201}),
+    refusals=_REFUSALS_OF_REPEATABLE,
     path=f"{_MESSAGES}/{{message_id}}/feedback",
 )
 DELETE_CONVERSATION = Call(
@@ -128,7 +138,7 @@ def failure_of(call: Call, exchange: Exchange) -> AssistantError:
             failure = CreditsExhausted(detail)
         case 429:
             failure = Throttled(detail, pause_s=pause_of(exchange.headers))
-        case 400 | 413 if call.is_write:
+        case _ if call.is_write and status in call.refusals:
             failure = QuestionRejected(detail)
         case _:
             failure = unclear(call, exchange, exchange.trouble or "no success")
