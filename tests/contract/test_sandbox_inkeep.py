@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -43,7 +45,10 @@ async def api(world: World) -> AsyncIterator[aiohttp.ClientSession]:
 async def ask(
     api: aiohttp.ClientSession, method: str, path: str, body: Any = None, key: str = "api-key"
 ) -> tuple[int, Any]:
-    async with api.request(method, path, json=body, headers={"Authorization": f"Bearer {key}"}) as answer:
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    # aiohttp warns of large bodies that are no files.
+    data = None if body is None else io.BytesIO(json.dumps(body).encode())
+    async with api.request(method, path, data=data, headers=headers) as answer:
         if answer.status >= 400:
             assert answer.content_type == "application/problem+json"
         return answer.status, await answer.json()
@@ -101,6 +106,7 @@ async def test_conversation_can_be_read_and_deleted_by_its_id(api: aiohttp.Clien
         ("GET /conversations/external/x", None, "web-key", (403, "forbidden")),
         ("GET /conversations/external/x", None, "api-key", (404, "not_found")),
         ("GET /conversations/x/y/z", None, "api-key", (404, "not_found")),
+        ("PUT /conversations/x", {}, "api-key", (405, "method_not_allowed")),
         ("POST /conversations", {**MIRRORED, "messages": []}, "api-key", (422, "unprocessable_entity")),
         ("POST /conversations", {**MIRRORED, "type": "chat"}, "api-key", (422, "unprocessable_entity")),
         ("POST /conversations", {**MIRRORED, "externalId": 5}, "api-key", (422, "unprocessable_entity")),
@@ -120,6 +126,19 @@ async def test_error_is_a_problem(
     assert (seen, problem["status"], problem["code"]) == (status, status, code)
     assert problem["error"]["code"] == code
     assert problem["instance"] == path.partition("?")[0]
+
+
+def of_bytes(size: int) -> dict[str, Any]:
+    """Return a conversation whose body is so large."""
+    made = {**MIRRORED, "messages": [{**QUESTION, "content": ""}]}
+    return {**made, "messages": [{**QUESTION, "content": "x" * (size - len(json.dumps(made)))}]}
+
+
+async def test_body_may_have_two_megabytes(api: aiohttp.ClientSession) -> None:
+    status, made = await ask(api, "POST", "/conversations", of_bytes(2_000_000))
+    assert (status, made["id"]) == (200, "askrelay-1")
+    status, problem = await ask(api, "POST", "/conversations", of_bytes(2_000_001))
+    assert (status, problem["code"]) == (413, "request_entity_too_large")
 
 
 @pytest.mark.parametrize(("status", "code"), [(500, "internal_server_error"), (422, "unprocessable_entity")])

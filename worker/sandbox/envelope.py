@@ -31,6 +31,8 @@ CREDITS_TEXT = (
 
 
 _DATE_FORMS = {"iso": "%Y-%m-%dT%H:%M:%S.000000Z", "plain": "%Y-%m-%d %H:%M:%S", "words": "%d %b %Y %H:%M:%S"}
+#: As Inkeep's codes have them; Python has had other words for these since 3.13.
+_PROBLEM_TITLES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -99,8 +101,7 @@ def refuse(error: ApiError, url: str, *, is_inkeep: bool = False) -> Reply:
 
 
 def _problem(error: ApiError, url: str) -> bytes:
-    # Python 3.13 has a newer name for 422 than the API.
-    title = "Unprocessable Entity" if error.status == 422 else HTTPStatus(error.status).phrase
+    title = _PROBLEM_TITLES.get(error.status) or HTTPStatus(error.status).phrase
     code = title.lower().replace(" ", "_")
     problem = {
         "title": title,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from worker.sandbox.call import Call
     from worker.sandbox.world import World
 
+#: Bytes of a request, as documented.
+MAX_BODY_BYTES = 2_000_000
 #: A key of a web integration may write, and read nothing.
 WEB_KEY = "web-"
 #: As documented, in conversations of one page.

@@ -159,22 +159,26 @@ async def _recognise(world: World, request: web.BaseRequest, call: Call) -> None
     """Find out what is asked; a path the API does not have gets Laravel's own 404, without the envelope."""
     raw_path = request.rel_url.raw_path
     found = find_route(request.method, raw_path)
+    # Inkeep has one form for all its errors.
+    style: BodyStyle = "envelope" if call.is_inkeep else "laravel"
     if found is None:
-        style: BodyStyle = "envelope" if call.is_inkeep else "laravel"
         raise ApiError(404, f"The route {raw_path.lstrip('/')} could not be found.", style=style)
     call.pattern, name, call.params = found
     if name is None:
         text = f"The {request.method} method is not supported for route {raw_path.lstrip('/')}."
-        raise ApiError(405, text, style="laravel")
+        raise ApiError(405, text, style=style)
     call.name = name
     world.effects.begin(call)
     project_id = call.params.get("projectId", "")
     call.project_id = int(project_id) if project_id.isascii() and project_id.isdigit() else None
     call.session_id = call.params.get("sessionId")
     try:
-        call.body = await read_body(request)
+        call.body = await read_body(
+            request.clone(client_max_size=inkeep.MAX_BODY_BYTES) if call.is_inkeep else request
+        )
     except web.HTTPRequestEntityTooLarge:
-        raise ApiError(413, "Request Entity Too Large", style="html") from None
+        style = "envelope" if call.is_inkeep else "html"
+        raise ApiError(413, "Request Entity Too Large", style=style) from None
     if call.asks:
         question = call.body.get("prompt") if name == "post" else completions.question_of(call.body)
         external_id = call.value("external_id")
