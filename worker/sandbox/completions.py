@@ -43,7 +43,10 @@ class Completion:
 def accept(world: World, call: Call) -> str:
     """Check a request as the API does before its agent begins to think, and return the question."""
     project_of(world, call)
-    if call.body.get("audio") is not None or "audio" in (call.body.get("modalities") or ()):
+    modalities = call.body.get("modalities")
+    if not isinstance(modalities, list | None):
+        raise ApiError(400, "The modalities must be an array.")
+    if call.body.get("audio") is not None or "audio" in (modalities or ()):
         raise ApiError(501, "audio is not yet supported. Please remove them from your request and try again.")
     call.text("external_id", longest=EXTERNAL_ID_CHARS)
     call.text("lang")
