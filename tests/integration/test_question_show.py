@@ -12,7 +12,7 @@ from worker.adapters.ledger import identity
 from worker.adapters.ledger.database import Database
 from worker.adapters.logs import ContactHash
 from worker.cli.exit_codes import ExitCode
-from worker.core.model import digest_of
+from worker.core.model import NO_SESSION, Answered, RemoteMessage, digest_of
 
 __all__ = ["asked", "begin", "ledger_url", "make_ledger", "reply_to"]
 
@@ -81,6 +81,32 @@ async def test_show_says_how_many_come_before_a_waiting_question(ledger_url: str
     await filled(ledger_url)
     ran = askrelay(settings(ledger_url), "question", "show", "crm/test", "evt-7")
     assert "2 of its conversation come before it" in ran.out
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known contact", "new contact"])
+async def test_show_of_a_question_asked_by_chat_completions_names_no_numbers(
+    ledger_url: str, is_known: bool
+) -> None:
+    ledger = make_ledger(ledger_url)
+    ledger.start()
+    try:
+        await ledger.accept([asked(0)])
+        (claim,) = (await ledger.claim(1)).turns
+        if is_known:
+            await begin(ledger, claim)
+        await ledger.begin_post(claim.lease, claim.question.number, session_id=NO_SESSION)
+        answered = Answered(RemoteMessage(0, "", "canary answer", None), NO_SESSION, "posted", None)
+        await ledger.finish(claim.lease, claim.question.number, answered, reply_to(claim))
+    finally:
+        await ledger.stop()
+    ran = askrelay(settings(ledger_url), "question", "show", "crm/test", "evt-0", "--json")
+    told = json.loads(ran.out)
+    assert (told["session_id"], told["conversation_id"], told["message_id"]) == (None, None, None)
+    steps = {step["step"]: step["detail"] for step in told["steps"]}
+    assert list(steps)[:3] == ["received", "posted", "answered"]
+    assert steps["posted"].startswith("by chat completions")
+    assert steps["answered"].endswith("posted")
+    assert "message" not in str(steps)
 
 
 async def test_show_of_a_question_that_the_ledger_does_not_know_is_not_found(ledger_url: str) -> None:

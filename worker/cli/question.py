@@ -9,7 +9,7 @@ import typer
 
 from worker.cli.exit_codes import ExitCode
 from worker.cli.output import print_json, print_table
-from worker.cli.question_story import Step, story_of
+from worker.cli.question_story import Step, is_without_conversation, story_of
 from worker.cli.spans import moment_json, moment_text, span_text
 from worker.settings import Settings, load_settings
 
@@ -119,6 +119,8 @@ def _print_erased(found: ErasedReport, source: str, event_id: str, *, as_json: b
 
 def _facts(found: QuestionReport, settings: Settings) -> dict[str, Any]:
     row, conversation = found.question, found.conversation
+    session_id = row["session_id"] or row["intent_session_id"] or conversation["session_id"]
+    is_alone = is_without_conversation(row)
     return {
         "source": row["source"],
         "question_id": row["event_id"],
@@ -129,8 +131,8 @@ def _facts(found: QuestionReport, settings: Settings) -> dict[str, Any]:
         "reply_id": row["reply_id"],
         "contact_hash": _contact_hash(found, settings),
         "project_id": conversation["project_id"],
-        "session_id": row["session_id"] or row["intent_session_id"] or conversation["session_id"],
-        "conversation_id": conversation["conversation_id"],
+        "session_id": None if is_alone else session_id,
+        "conversation_id": None if is_alone else conversation["conversation_id"],
         "message_id": row["message_id"],
         "attempts": row["attempts"],
         "posts": row["posts"],

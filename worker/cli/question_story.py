@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from worker.cli.spans import span_text
+from worker.core.model import NO_SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,11 @@ def story_of(found: QuestionReport) -> list[Step]:
     ]
 
 
+def is_without_conversation(row: Mapping[str, Any]) -> bool:
+    """Tell whether a question was asked by chat completions: it has no conversation and no message number."""
+    return bool(row["intent_session_id"] == NO_SESSION)
+
+
 def _arrival(found: QuestionReport) -> Iterator[Step]:
     row = found.question
     detail = f"asked {found.content['time']}" if found.content["time"] else ""
@@ -53,6 +59,8 @@ def _arrival(found: QuestionReport) -> Iterator[Step]:
 
 def _conversation(found: QuestionReport) -> Iterator[Step]:
     conversation = found.conversation
+    if is_without_conversation(found.question):
+        return  # The contact may have one, but this question is not in it.
     if conversation["session_id"] is not None:
         times = conversation["epoch"]
         renewed = f", renewed {times}x because the API lost it" if times else ""
@@ -70,8 +78,10 @@ def _work(found: QuestionReport) -> Iterator[Step]:
         times = row["expired_leases"]
         yield Step(None, "leases expired", f"{times} in a row: a worker died or stood still")
     if row["intent_at"] is not None:
-        first = "posted" if row["message_id"] is not None else "post begun"
-        detail = f"above message {row['baseline_message_id']}"
+        has_message = row["message_id"] is not None or row["state"] == "answered"
+        first = "posted" if has_message else "post begun"
+        is_alone = is_without_conversation(row)
+        detail = "by chat completions" if is_alone else f"above message {row['baseline_message_id']}"
         if row["posts"] > 1:
             detail += f"; the last of {row['posts']} posts begun"
         yield Step(row["intent_at"], first, detail)
@@ -94,7 +104,8 @@ def _doubts(row: Mapping[str, Any]) -> Iterator[Step]:
 
 def _end(row: Mapping[str, Any]) -> Iterator[Step]:
     if row["state"] == "answered":
-        yield Step(row["finished_at"], "answered", f"message {row['message_id']}, {row['outcome']}")
+        message = "" if is_without_conversation(row) else f"message {row['message_id']}, "
+        yield Step(row["finished_at"], "answered", f"{message}{row['outcome']}")
     if row["state"] == "failed":
         detail = f": {row['detail']}" if row["detail"] else ""
         yield Step(row["finished_at"], "failed", f"{row['code']}{detail}")
