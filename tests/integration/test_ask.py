@@ -99,8 +99,8 @@ def common(event: AskedQuestion) -> dict[str, Any]:
     }
 
 
-def answer(event: AskedQuestion, text: str | None = None) -> tuple[str, str, bytes]:
-    fields = common(event)
+def answer(event: AskedQuestion, text: str | None = None, **changed: Any) -> tuple[str, str, bytes]:
+    fields = common(event) | changed
     body = answered_event(
         **fields,
         answer=text or f"You asked: {event.question}",
@@ -133,6 +133,25 @@ def test_answer_is_printed_with_its_conversation(
     out, err = capsys.readouterr()
     assert out == "You asked: Why?\n\n(conversation 42, message 7, posted)\n"
     assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "place"),
+    [
+        (
+            {"api": "chat_completions", "conversation_id": None, "session_id": "", "message_id": 0},
+            "by chat completions",
+        ),
+        ({"conversation_id": None}, "a conversation without a number, message 7"),
+    ],
+    ids=["chat completions", "no number"],
+)
+def test_numbers_that_are_not_there_are_not_printed(
+    worker: list[Answering], capsys: pytest.CaptureFixture[str], changed: dict[str, Any], place: str
+) -> None:
+    worker.append(lambda event: [answer(event, **changed)])
+    assert ask() == ExitCode.OK
+    assert capsys.readouterr().out == f"You asked: Why?\n\n({place}, posted)\n"
 
 
 def test_answer_to_somebody_else_is_not_taken_for_ours(

@@ -119,10 +119,19 @@ def _print(reply: dict[str, Any], *, as_json: bool) -> None:
         )
         return
     typer.echo(_shown(data["answer"]))
-    facts = [f"conversation {data['conversation_id']}", f"message {data['message_id']}", data["outcome"]]
+    facts = [*_place(data), data["outcome"]]
     if data["fallback"]:
         facts.append(f"the agent's own text: {data['fallback']}")
     typer.echo(f"\n({', '.join(facts)})")
+
+
+def _place(data: dict[str, Any]) -> list[str]:
+    """Say where the answer can be found at the API, if it can."""
+    if data["api"] == "chat_completions":
+        return ["by chat completions"]
+    number = data["conversation_id"]
+    conversation = "a conversation without a number" if number is None else f"conversation {number}"
+    return [conversation, f"message {data['message_id']}"]
 
 
 def _is_answer(reply: dict[str, Any]) -> bool:
