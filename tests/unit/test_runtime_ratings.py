@@ -12,6 +12,7 @@ from tests.unit.fakes import Highest, Log, LoopClock
 from tests.unit.virtual_time import in_virtual_time, until
 from worker.core.errors import (
     ConversationGone,
+    CreditsExhausted,
     GateClosed,
     LedgerUnavailable,
     OutcomeUnknown,
@@ -20,6 +21,7 @@ from worker.core.errors import (
     Unreachable,
 )
 from worker.core.model import GateNews
+from worker.core.policy import CREDITS_PROBE_S
 from worker.core.rating import AcceptedRating, DueRating, RatingResult
 from worker.runtime.ratings import Ratings
 
@@ -157,11 +159,18 @@ def test_only_the_first_time_that_a_rating_is_put_off_is_logged(bench: Bench) ->
     }
 
 
-def test_a_pause_holds_the_whole_fleet(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("failure", "news"),
+    [
+        (Throttled("x", pause_s=20), GateNews("pause", "throttled", 20)),
+        (CreditsExhausted("x"), GateNews("pause", "credits_exhausted", CREDITS_PROBE_S)),
+    ],
+)
+def test_a_pause_holds_the_whole_fleet(bench: Bench, failure: Exception, news: GateNews) -> None:
     bench.rows.add()
-    bench.feedback.failures = [Throttled("x", pause_s=20)]
+    bench.feedback.failures = [failure]
     bench.run_until_ended(2)
-    assert bench.rows.news == [GateNews("pause", "throttled", 20)]
+    assert bench.rows.news == [news]
 
 
 def test_however_many_wait_one_asks_a_closed_gate(bench: Bench) -> None:

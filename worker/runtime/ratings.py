@@ -17,9 +17,8 @@ from worker.core.errors import (
     LedgerError,
     QuestionRejected,
     RatingUnmatched,
-    Throttled,
 )
-from worker.core.model import GateNews
+from worker.core.policy import pause_of
 from worker.core.ports import Clock, Log, Randomness
 from worker.core.rating import DueRating, RatingLedger, Reaction
 from worker.runtime.vitals import Pulse
@@ -132,9 +131,9 @@ class Ratings:
                 )
             shortest, longest = PAUSES_S
             pause_s = min(longest, shortest * 2.0 ** min(rating.tries, 10))
-            if isinstance(failure, Throttled):
-                pause_s = failure.pause_s
-                await self.ledger.report(GateNews("pause", failure.code, failure.pause_s))
+            if (news := pause_of(failure)) is not None:
+                pause_s = news.pause_s
+                await self.ledger.report(news)
             again_in_s = self.randomness.uniform(pause_s / 2, pause_s)
             await self.ledger.end_rating(rating, "put_off", code=failure.code, again_in_s=again_in_s)
         else:
