@@ -111,16 +111,16 @@ async def run_worker(
         log=log,
         is_port_chosen=settings.origin_of("health_port").kind != "default",
     )
-    # Before the ledger is there: a worker that waits for it is alive.
+    # Before the ledger is there: a worker that waits for it is alive, and has no connection to the broker.
+    bus = bus or RabbitmqBus(bus_config(settings, name=worker_id), log=condition.listening(log))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(health)
         traces = _traces(settings, worker_id, log, span_exporter)
         if traces is not None:
             stack.push_async_callback(traces.close)
-        identity = await _prepare_ledger(settings, log, stop)
+        identity = await _prepare_ledger(settings, log, stop, on_state=condition.ledger_is)
         if identity is None:
             return
-        bus = bus or RabbitmqBus(bus_config(settings, name=worker_id), log=condition.listening(log))
         tracer: Tracer = NoTracer()
         if traces is not None:
             tracer, bus = traces.tracer, traces.traced(bus, _bus_facts(settings))
@@ -435,7 +435,9 @@ def _fingerprint(settings: Settings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_HEX]
 
 
-async def _prepare_ledger(settings: Settings, log: Log, stop: asyncio.Event) -> Identity | None:
+async def _prepare_ledger(
+    settings: Settings, log: Log, stop: asyncio.Event, *, on_state: Callable[[bool], None]
+) -> Identity | None:
     """Wait until the ledger is there and ready; None when told to stop meanwhile."""
     pause_s, longest = LEDGER_PAUSES_S
     begun: float | None = None
@@ -446,9 +448,11 @@ async def _prepare_ledger(settings: Settings, log: Log, stop: asyncio.Event) -> 
         except LedgerUnavailable as error:
             if begun is None:
                 begun = time.monotonic()
+                on_state(False)
                 log("ledger.lost", error_code=error.code, detail=reason_of(error), retry_in_s=pause_s)
         else:
             if begun is not None:
+                on_state(True)
                 log("ledger.recovered", away_s=round(time.monotonic() - begun, 1))
             for weakness in found:
                 log("settings.warned", setting="DATABASE_URL", detail=weakness)

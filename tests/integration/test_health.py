@@ -266,8 +266,13 @@ def test_a_worker_that_waits_for_its_ledger_is_alive_and_not_ready(tmp_path: Pat
         port = worker.wait_for("health.listening")["port"]
         worker.wait_for("ledger.lost")
         assert get(port, "/health/live")[0] == http.HTTPStatus.OK
-        assert told(port, "/health/ready") == (503, {"is_ready": False, "missing": {"worker": "starting"}})
-        assert get(port, "/metrics")[0] == http.HTTPStatus.OK
+        missing = {"worker": "starting", "ledger": "away"}
+        assert told(port, "/health/ready") == (503, {"is_ready": False, "missing": missing})
+        # What the alerts look at, from the start on.
+        measured = samples(port)
+        assert measured["askrelay_ledger_reachable"] == 0
+        assert measured['askrelay_broker_connected{link="consume"}'] == 0
+        assert measured['askrelay_broker_connected{link="publish"}'] == 0
         assert worker.stop() == ExitCode.OK
 
 

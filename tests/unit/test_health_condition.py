@@ -107,6 +107,9 @@ async def test_a_worker_is_not_ready_before_its_start_and_from_its_stop_on() -> 
     starting = Condition(bench.clock, lambda: False)
     assert (await starting.ready()).details == {"missing": {"worker": "starting"}}
     assert starting.live().is_so
+    starting.ledger_is(False)
+    assert (await starting.ready()).details == {"missing": {"worker": "starting", "ledger": "away"}}
+    assert starting.live().is_so
     bench.is_stopping = True
     assert await bench.missing() == {"worker": "stopping"}
 

@@ -82,9 +82,12 @@ class Condition:
 
     async def ready(self) -> Told:
         """Tell whether questions that come now can be answered, else what keeps them waiting."""
-        if self.is_stopping() or not self._is_running:
-            stage = "stopping" if self.is_stopping() else "starting"
-            return Told(is_so=False, details={"missing": {"worker": stage}})
+        if self.is_stopping():
+            return Told(is_so=False, details={"missing": {"worker": "stopping"}})
+        if not self._is_running:
+            # The ledger is all that a start waits for.
+            waits_for = {} if self.is_ledger_up else {"ledger": "away"}
+            return Told(is_so=False, details={"missing": {"worker": "starting", **waits_for}})
         missing = {}
         if down := [link for link, is_up in self.links.items() if not is_up]:
             missing["broker"] = f"not connected: {', '.join(down)}"
