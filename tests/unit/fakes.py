@@ -30,6 +30,7 @@ from worker.core.model import (
     Verdict,
 )
 from worker.core.ports import Admit, Delivery, PublishResult, ReadShare, RecoveryPoint, Swept
+from worker.core.rating import AcceptedRating, RatingResult
 
 SESSION = "session-1"
 
@@ -266,6 +267,9 @@ class FakeLedger(Scripted):
 
     async def accept(self, questions: Sequence[AcceptedQuestion]) -> list[Acceptance]:
         return await self.play("accept", lambda batch: [Acceptance("new") for _ in batch], questions)
+
+    async def accept_ratings(self, ratings: Sequence[AcceptedRating]) -> list[RatingResult]:
+        return await self.play("accept_ratings", lambda batch: ["new" for _ in batch], list(ratings))
 
     async def claim(self, limit: int, *, begins_posts: bool = False) -> Claims:
         return await self.play("claim", lambda *_: Claims((), None, has_more=False), limit, begins_posts)

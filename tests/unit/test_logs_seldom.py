@@ -63,9 +63,18 @@ def test_a_reply_of_ours_that_comes_back_is_a_line() -> None:
 def test_a_rejected_event_that_could_be_read_is_named_by_its_id() -> None:
     bench = intake.Bench()
     bench.ledger.script("accept", [Acceptance("conflict")])
-    in_virtual_time(bench.take(intake.delivery("evt-7"), intake.raw(b"no json")))
+    bench.ledger.script("accept_ratings", ["unmatched"])
+    denied = intake.delivery("evt-8", options={"custom_persona": "A pirate."})
+    in_virtual_time(
+        bench.take(intake.delivery("evt-7"), denied, intake.rating("evt-6"), intake.raw(b"no json"))
+    )
     told = {line["error_code"]: line["question_id"] for line in bench.log.of("event.rejected")}
-    assert told == {"id_conflict": "evt-7", "malformed_event": None}
+    assert told == {
+        "id_conflict": "evt-7",
+        "invalid_question": "evt-8",
+        "unmatched_rating": "evt-6",
+        "malformed_event": None,
+    }
 
 
 async def test_confirms_that_do_not_come_are_one_line_with_their_number(

@@ -33,6 +33,18 @@ def delivery(event_id: str = "evt-1", **data: Any) -> Delivery:
     return raw(json.dumps(event).encode())
 
 
+def rating(question_id: str = "evt-1") -> Delivery:
+    """Return the rating of an answer as the broker delivers it."""
+    event = {
+        "specversion": "1.0",
+        "id": f"rating of {question_id}",
+        "source": "crm/test",
+        "type": "contact.answer.rated",
+        "data": {"question_source": "crm/test", "question_id": question_id, "rating": "liked"},
+    }
+    return raw(json.dumps(event).encode())
+
+
 def raw(body: bytes, **properties: Any) -> Delivery:
     fields = {
         "content_type": "application/cloudevents+json",
@@ -126,6 +138,27 @@ def test_what_could_not_be_put_aside_is_not_acked_and_comes_again() -> None:
     in_virtual_time(bench.take(bad, good))
     assert bench.bus.acked == [good]
     assert bench.bus.called("reset_intake")
+
+
+def test_what_could_not_be_put_aside_is_said_once_per_trouble_and_as_rejected_only_when_it_is() -> None:
+    bench = Bench()
+    bad, worse = raw(b"no json"), raw(b"no json either")
+
+    async def scenario() -> None:
+        bench.bus.script("reject", NOT_CONFIRMED, PublishResult.RETURNED, NOT_CONFIRMED, NOT_CONFIRMED)
+        await bench.take(bad, worse)
+        await bench.take(bad, worse)
+        assert not bench.log.of("event.rejected")
+        [line] = bench.log.of("event.not_rejected")
+        assert (line["error_code"], line["reason"]) == ("malformed_event", "not_confirmed")
+        await bench.take(bad, worse)
+        assert len(bench.log.of("event.rejected")) == 2
+        assert len(bench.log.of("event.not_rejected")) == 1
+        bench.bus.script("reject", PublishResult.RETURNED)
+        await bench.take(bad)
+
+    in_virtual_time(scenario())
+    assert [line["reason"] for line in bench.log.of("event.not_rejected")] == ["not_confirmed", "returned"]
 
 
 @pytest.mark.parametrize(("result", "reason"), [("conflict", "id_conflict"), ("refused", "malformed_event")])

@@ -108,6 +108,13 @@ _EVENTS = (
         (*_QUESTION, "error_code", "detail", "body_bytes", "redelivered"),
     ),
     LogEvent(
+        "event.not_rejected",
+        "warning",
+        "The broker did not confirm that an event is in the rejected queue, so it comes again. Said once per"
+        " trouble; the reason is returned (there is no such queue) or not_confirmed.",
+        (*_QUESTION, "error_code", "reason", "body_bytes"),
+    ),
+    LogEvent(
         "event.repeated",
         "info",
         "An event came again; its question is not posted again.",

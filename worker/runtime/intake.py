@@ -66,13 +66,25 @@ class IntakeRules:
     api: Api = "conversations"
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """What is put aside, and why."""
+
+    delivery: Delivery
+    reason: str
+    detail: str
+    #: None when the event could not be read.
+    question_id: str | None = None
+    event_source: str | None = None
+
+
 @dataclass(slots=True)
 class _Sorted:
     """A batch after decoding."""
 
     settled: list[Delivery] = field(default_factory=list)
     questions: list[tuple[Delivery, AcceptedQuestion]] = field(default_factory=list)
-    refused: list[tuple[Delivery, str, str]] = field(default_factory=list)
+    refused: list[_Refused] = field(default_factory=list)
     ratings: list[tuple[Delivery, AcceptedRating]] = field(default_factory=list)
     own_replies: int = 0
 
@@ -100,6 +112,8 @@ class Intake:
     is_stopping: bool = False
     #: A batch is being written or settled.
     is_taking: bool = False
+    #: The rejected queue took nothing the last time.
+    _is_rejecting_in_vain: bool = False
 
     async def run(self, pulse: Pulse | None = None) -> None:
         """Take batches for ever."""
@@ -132,11 +146,11 @@ class Intake:
         for (delivery, question), acceptance in zip(batch.questions, accepted, strict=True):
             match acceptance.result:
                 case "conflict":
-                    batch.refused.append(
-                        (delivery, IdConflict.code, "other data under the same source and id")
-                    )
+                    detail = "other data under the same source and id"
+                    batch.refused.append(_refused_question(delivery, question, IdConflict.code, detail))
                 case "refused":
-                    batch.refused.append((delivery, MalformedEvent.code, "the database refuses this event"))
+                    detail = "the database refuses this event"
+                    batch.refused.append(_refused_question(delivery, question, MalformedEvent.code, detail))
                 case "new":
                     batch.settled.append(delivery)
                 case _:
@@ -170,7 +184,7 @@ class Intake:
             try:
                 event = decode_event(_raw(delivery), default_source=self.rules.default_source)
             except EventRefused as refused:
-                batch.refused.append((delivery, refused.reason, refused.detail))
+                batch.refused.append(_Refused(delivery, refused.reason, refused.detail))
                 continue
             match event:
                 case OwnReply():
@@ -179,7 +193,7 @@ class Intake:
                     batch.settled.append(delivery)
                 case AskedQuestion() if (problem := self._problem(event)) is not None:
                     # Answered in another way than it asks for it would mislead; put aside it can be replayed.
-                    batch.refused.append((delivery, InvalidQuestion.code, problem))
+                    batch.refused.append(_refused_question(delivery, event, InvalidQuestion.code, problem))
                 case AskedQuestion():
                     batch.questions.append((delivery, self._accepted(event, delivery)))
                 case RatedAnswer():
@@ -278,10 +292,10 @@ class Intake:
                     )
                 case "conflict":
                     detail = "another rating under the same source and id"
-                    batch.refused.append((delivery, IdConflict.code, detail))
+                    batch.refused.append(_refused_rating(delivery, rating, IdConflict.code, detail))
                 case "unmatched":
                     detail = "no answer that can be rated has this question_source and question_id"
-                    batch.refused.append((delivery, RatingUnmatched.code, detail))
+                    batch.refused.append(_refused_rating(delivery, rating, RatingUnmatched.code, detail))
 
     async def _reject(self, batch: _Sorted) -> bool:
         """Put aside what was refused and settle what the broker confirmed; tell whether any failed."""
@@ -289,28 +303,43 @@ class Intake:
             return False
         results = await asyncio.gather(
             *(
-                self.bus.reject(delivery, reason=reason, detail=detail)
-                for delivery, reason, detail in batch.refused
+                self.bus.reject(each.delivery, reason=each.reason, detail=each.detail)
+                for each in batch.refused
             )
         )
-        # An event that could not be read has no id to tell.
-        known = {id(delivery): question for delivery, question in batch.questions}
-        for (delivery, reason, detail), result in zip(batch.refused, results, strict=True):
-            question = known.get(id(delivery))
-            is_put_aside = result is PublishResult.CONFIRMED
+        has_failed = False
+        for each, result in zip(batch.refused, results, strict=True):
+            if result is not PublishResult.CONFIRMED:
+                has_failed = True
+                self._not_rejected(each, result)
+                continue
             self.log(
                 "event.rejected",
-                question_id=question and question.event_id,
-                event_source=question and question.source,
-                error_code=reason,
-                detail=detail,
-                body_bytes=len(delivery.body),
-                redelivered=delivery.is_redelivered,
+                question_id=each.question_id,
+                event_source=each.event_source,
+                error_code=each.reason,
+                detail=each.detail,
+                body_bytes=len(each.delivery.body),
+                redelivered=each.delivery.is_redelivered,
             )
-            if is_put_aside:
-                batch.settled.append(delivery)
-                self.meters.events_taken("rejected", 1, error_code=reason)
-        return any(result is not PublishResult.CONFIRMED for result in results)
+            batch.settled.append(each.delivery)
+            self.meters.events_taken("rejected", 1, error_code=each.reason)
+        self._is_rejecting_in_vain = has_failed
+        return has_failed
+
+    def _not_rejected(self, refused: _Refused, result: PublishResult) -> None:
+        # Once per trouble: what could not be put aside comes again every second.
+        if self._is_rejecting_in_vain:
+            return
+        self._is_rejecting_in_vain = True
+        self.log(
+            "event.not_rejected",
+            question_id=refused.question_id,
+            event_source=refused.event_source,
+            error_code=refused.reason,
+            reason=result.value,
+            body_bytes=len(refused.delivery.body),
+        )
 
     def _count(self, batch: _Sorted, accepted: Sequence[Acceptance]) -> None:
         if batch.own_replies:
@@ -325,6 +354,16 @@ class Intake:
             self.bell.ring()
         if "repeat_finished" in results:
             self.on_repeat()
+
+
+def _refused_question(
+    delivery: Delivery, question: AskedQuestion | AcceptedQuestion, reason: str, detail: str
+) -> _Refused:
+    return _Refused(delivery, reason, detail, question.event_id, question.source)
+
+
+def _refused_rating(delivery: Delivery, rating: AcceptedRating, reason: str, detail: str) -> _Refused:
+    return _Refused(delivery, reason, detail, rating.question_id, rating.source)
 
 
 def _accepted_rating(event: RatedAnswer) -> AcceptedRating:
