@@ -49,6 +49,17 @@ async def test_figures_are_those_of_the_tables(ledger_url: str) -> None:
     assert found.pace_remaining == float("inf")
 
 
+async def test_a_reply_that_no_queue_takes_does_not_make_those_that_wait_old(ledger_url: str) -> None:
+    await filled(ledger_url)
+    engine = sa.create_engine(ledger_url)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("update replies set recorded_at = recorded_at - 5000 where state = 'aside'")
+        )
+    engine.dispose()
+    assert 0 <= (await asyncio.to_thread(read, ledger_url)).oldest_reply_s < 60
+
+
 async def test_figures_of_an_empty_ledger_are_nothing(ledger_url: str) -> None:
     found = await asyncio.to_thread(read, ledger_url, Pace(60, 5))
     assert found == Figures(0, 0.0, 0, 0, 0.0, 0, 0, None, 60, 0)

@@ -84,6 +84,7 @@ class Figures:
     oldest_waiting_s: float
     outbox_waiting: int
     outbox_unroutable: int
+    #: Of those that wait: one that no queue takes may be old for its own reason.
     oldest_reply_s: float
     duplicate_posts: int
     late_posts: int
@@ -141,7 +142,7 @@ class FigureReader:
             oldest_waiting_s=_age(now, oldest_at),
             outbox_waiting=outbox["waiting"].counted if "waiting" in outbox else 0,
             outbox_unroutable=outbox["aside"].counted if "aside" in outbox else 0,
-            oldest_reply_s=_age(now, min((row.oldest_at for row in outbox.values()), default=None)),
+            oldest_reply_s=_age(now, outbox["waiting"].oldest_at if "waiting" in outbox else None),
             duplicate_posts=suspect.duplicates,
             late_posts=suspect.late,
             gate_reason=gate.reason,

@@ -203,7 +203,8 @@ OUTBOX = _fleet(
     state="waiting, unroutable",
 )
 OUTBOX_OLDEST = _fleet(
-    "askrelay_oldest_outbox_reply_age_seconds", "Age of the oldest unpublished reply; 0 when there is none."
+    "askrelay_oldest_outbox_reply_age_seconds",
+    "Age of the oldest reply that waits to be published, unroutable ones aside; 0 when none does.",
 )
 TO_MIRROR = _fleet(
     "askrelay_mirror_conversations",
