@@ -187,6 +187,16 @@ def test_call_tells_its_address_without_query_and_password(spans: Spans) -> None
     assert (found["gen_ai.agent.id"], found["gen_ai.conversation.id"]) == ("123", "s/1")
 
 
+def test_a_post_without_a_conversation_is_told_as_a_post_too(spans: Spans) -> None:
+    path = "/projects/{project_id}/chat/completions"
+    url = "https://api.example/api/v1/projects/123/chat/completions"
+    spans.tracer.begin_call("complete", "POST", path, url).close(200, "")
+    found = told(spans.one)
+    assert spans.one.name == "invoke_agent"
+    assert found["gen_ai.agent.id"] == "123"
+    assert "gen_ai.conversation.id" not in found
+
+
 @pytest.mark.parametrize(
     ("status", "trouble", "error"),
     [

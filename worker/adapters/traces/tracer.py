@@ -19,8 +19,8 @@ from worker.adapters.traces import conventions as names
 from worker.core.model import Answered, Failed, Halt, Retry, Verdict
 from worker.core.world import Turn
 
-#: The call that asks the agent.
-POST_QUESTION: Final = "post_question"
+#: The calls that ask the agent, in a conversation or without one.
+POSTS: Final = ("post_question", "complete")
 
 #: HTTP statuses from here on are errors to whoever made the call.
 FIRST_ERROR_STATUS: Final = 400
@@ -75,7 +75,7 @@ class OtelTracer:
 
     def begin_call(self, name: str, method: str, path: str, url: str) -> CallSpan:
         """See the port."""
-        is_post = name == POST_QUESTION
+        is_post = name in POSTS
         # The convention of GenAI for the name of the post: the agent's name is not known here.
         called = names.INVOKE_AGENT if is_post else f"{method} {path}"
         span = self._tracer.start_span(called, kind=SpanKind.CLIENT)
@@ -189,10 +189,12 @@ def _request_facts(method: str, path: str, url: str, *, is_post: bool) -> dict[s
     }
     if not is_post:
         return facts | _own(**values)
-    return facts | {
+    facts |= {
         names.GEN_AI_OPERATION_NAME: names.INVOKE_AGENT,
         names.GEN_AI_PROVIDER_NAME: names.CUSTOMGPT,
         names.GEN_AI_AGENT_ID: values.get("project_id", ""),
-        names.GEN_AI_CONVERSATION_ID: values.get("session_id", ""),
         names.GEN_AI_OUTPUT_TYPE: names.TEXT,
     }
+    if "session_id" in values:
+        facts[names.GEN_AI_CONVERSATION_ID] = values["session_id"]
+    return facts
