@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from schemas import RefusalReason
+from worker.adapters.rabbitmq.troubles import TROUBLES
 from worker.cli.app import COMMANDS
 from worker.core import errors
 from worker.core.gate import PROBED
@@ -76,7 +77,7 @@ def codes() -> set[str]:
         for _, each in inspect.getmembers(errors, inspect.isclass)
         if issubclass(each, errors.AskrelayError)
     }
-    return found | PROBED
+    return found | PROBED | {trouble.code for trouble in TROUBLES}
 
 
 @lru_cache

@@ -36,6 +36,7 @@ _OURS: tuple[tuple[type[errors.AskrelayError], ExitCode, str], ...] = (
     (errors.AssistantError, ExitCode.API, _LOOK_AT_API),
     (errors.MirrorError, ExitCode.API, _LOOK_AT_MIRROR),
     (errors.ReplyError, ExitCode.BROKER, _LOOK_AT_BROKER),
+    (errors.DoorbellError, ExitCode.BROKER, _LOOK_AT_BROKER),
     (errors.EventError, ExitCode.USAGE, ""),
     (errors.TurnError, ExitCode.FAILED_REPLY, ""),
     (errors.AskrelayError, ExitCode.BUG, ""),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worker.adapters.metrics.catalogue import METRICS, PROCESS_METRICS, Metric
+from worker.adapters.rabbitmq.troubles import TROUBLES
 from worker.cli.app import COMMANDS, PROGRAM
 from worker.cli.exit_codes import ExitCode
 from worker.core import errors
@@ -36,6 +37,7 @@ _CONSEQUENCES = {
     errors.LedgerError: "Nothing is lost: what was not committed is done again.",
     errors.MirrorError: "The reply is out already; only the copy of the conversation is missing.",
     errors.ReplyError: "The reply stays in the outbox and is published again.",
+    errors.DoorbellError: "Questions start up to 5 s later, when a worker looks by itself; none is lost.",
     errors.SettingsError: "The start stops and says what to do.",
 }
 
@@ -193,6 +195,17 @@ def _errors() -> Iterator[str]:
         leaves = group.__subclasses__() or [group]
         yield from _table(("Code", "Meaning"), [(f"`{leaf.code}`", _first_line(leaf)) for leaf in leaves])
         yield ""
+    yield "## The broker\n"
+    yield (
+        "What `bus.disconnected` tells: the connection is tried again by itself, with pauses of up to 30 s."
+        " Questions wait in RabbitMQ meanwhile, replies in the outbox.\n"
+    )
+    rows = [(f"`{each.code}`", each.meaning, f"{_capital(each.to_do)}.") for each in TROUBLES]
+    yield from _table(("Code", "Meaning", "What to do"), rows)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _exit_codes() -> Iterator[str]:

@@ -18,6 +18,7 @@ AskrelayError
 │   ├── ConversationGone    conversation_gone      ensure it again, once per turn
 │   ├── OutcomeUnknown      outcome_unknown        may have been posted: read back
 │   ├── CreationPending     creation_pending       may have been created: list again
+│   ├── GraceOver           send_grace             nothing was posted: again at once
 │   ├── QuestionRejected    question_rejected      failed
 │   └── AnswerUnreadable    answer_unreadable      failed, after reading back
 ├── TurnError               the question failed for good
@@ -37,9 +38,11 @@ AskrelayError
 ├── ReplyError
 │   ├── ReplyUnroutable     reply_unroutable       the outbox keeps it
 │   └── ReplyNotConfirmed   reply_not_confirmed    the outbox keeps it
+├── DoorbellError           doorbell_failed        questions start a little later
 └── SettingsError           settings               the start stops and says what to do
 
-The code of a leaf is the same word in logs, metrics, ``x-askrelay-reason``, failed replies and the docs.
+The code of a leaf is the same word in logs, metrics, ``x-askrelay-reason``, failed replies and the docs. What
+keeps the broker away has codes of its own, in adapters/rabbitmq/troubles.
 A docstring is the sentence a user reads.
 """
 
@@ -180,6 +183,12 @@ class CreationPending(AssistantError):
         self.for_s = for_s
 
 
+class GraceOver(AssistantError):
+    """The grace of a post was over before its bytes left, so nothing was posted."""
+
+    code = "send_grace"
+
+
 class QuestionRejected(AssistantError):
     """The API refused this question."""
 
@@ -292,6 +301,12 @@ class ReplyNotConfirmed(ReplyError):
     """The broker refused the reply or went away before confirming it."""
 
     code = "reply_not_confirmed"
+
+
+class DoorbellError(AskrelayError):
+    """A ring did not get out, or what it set off went wrong; the detail names what was raised."""
+
+    code = "doorbell_failed"
 
 
 class SettingsError(AskrelayError):

@@ -225,10 +225,10 @@ _EVENTS = (
         "doorbell.silent",
         "warning",
         "Rings do not get out: questions start up to 5 s later, none is lost.",
-        ("error_code",),
+        ("error_code", "detail"),
     ),
     LogEvent("doorbell.restored", "info", "Rings get out again.", ("rings_lost",)),
-    LogEvent("doorbell.failed", "warning", "What a ring set off went wrong.", ("error_code",)),
+    LogEvent("doorbell.failed", "warning", "What a ring set off went wrong.", ("error_code", "detail")),
     LogEvent(
         "doorbell.refused",
         "warning",

@@ -13,6 +13,7 @@ from worker.core.errors import (
     ConversationGone,
     CrashPoison,
     Expired,
+    GraceOver,
     OutcomeUnknown,
 )
 from worker.core.model import NO_SESSION, Failed, Outcome, RemoteMessage, Snooze, Verdict
@@ -92,7 +93,7 @@ async def _post(turn: Turn, session_id: str) -> Verdict:
     left_s = world.rules.send_grace_s - (world.clock.boottime() - begun_at)
     if left_s <= 0:
         # Nothing was sent. Sending now could overtake somebody who trusts the grace to be over.
-        return Snooze("send_grace", after_s=0)
+        return Snooze(GraceOver.code, after_s=0)
     if turn.question.intent is None and _is_late(turn):
         # Finding the conversation and waiting for the pace took too long; nothing was sent.
         return Failed(Expired.code)
@@ -110,7 +111,7 @@ async def _post(turn: Turn, session_id: str) -> Verdict:
     world.points.reached(RecoveryPoint.QUESTION_POSTED)
     if session_id != NO_SESSION and message.message_id <= intent.baseline_message_id:
         # The API named a message that was there before: this is no answer to our post.
-        return Snooze("outcome_unknown", after_s=LOOK_FIRST_S, keeps_intent=True)
+        return Snooze(OutcomeUnknown.code, after_s=LOOK_FIRST_S, keeps_intent=True)
     if not message.is_whole:
         message = await read_whole(turn, message, session_id)
     outcome: Outcome = "reposted_after_unknown" if turn.is_repost else "posted"

@@ -19,6 +19,7 @@ import dramatiq
 
 from worker.adapters.doorbell.broker import DoorbellBroker
 from worker.adapters.rabbitmq.config import connection_parameters
+from worker.core.errors import DoorbellError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -155,7 +156,7 @@ class Doorbell:
         try:
             await on_ring()
         except Exception as error:  # noqa: BLE001 - a ring never fails
-            self._log("doorbell.failed", error_code=type(error).__name__)
+            self._log("doorbell.failed", error_code=DoorbellError.code, detail=type(error).__name__)
 
     def _is_ours(self, body: bytes) -> bool:
         """Tell a ring for this ledger from anything else; read strictly, for dramatiq reads trustingly."""
@@ -204,7 +205,7 @@ class Doorbell:
             self.rings_lost += 1
             if not self._is_silent:
                 self._is_silent = True
-                self._log("doorbell.silent", error_code=type(error).__name__)
+                self._log("doorbell.silent", error_code=DoorbellError.code, detail=type(error).__name__)
         else:
             if self._is_silent:
                 self._is_silent = False

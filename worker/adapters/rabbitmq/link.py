@@ -7,20 +7,9 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import (
-    AMQPConnectionError,
-    AuthenticationError,
-    ChannelClosedByBroker,
-    ConnectionClosedByBroker,
-    ProbableAccessDeniedError,
-    ProbableAuthenticationError,
-    StreamLostError,
-)
-
 from worker.adapters.rabbitmq.config import BusConfig, broker_address, connection_parameters
-from worker.adapters.rabbitmq.topology import TopologyError
-from worker.adapters.rabbitmq.wire import BrokerSilent, Wire, open_wire
+from worker.adapters.rabbitmq.troubles import describe
+from worker.adapters.rabbitmq.wire import Wire, open_wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,46 +95,13 @@ class Link:
 
     def _say(self, error: Exception) -> None:
         """Log why the link is down, once per reason."""
-        code, detail = describe(error)
-        if self._is_up or self._said != code:
-            self._said = code
+        trouble, detail = describe(error)
+        if self._is_up or self._said != trouble.code:
+            self._said = trouble.code
             self._log(
                 "bus.disconnected",
                 link=self._name,
                 broker=broker_address(self._config.url),
-                error_code=code,
+                error_code=trouble.code,
                 detail=detail,
             )
-
-
-def describe(error: Exception) -> tuple[str, str]:
-    """Return a code and a sentence for what keeps the broker away; neither ever holds a secret."""
-    match error:
-        case TopologyError():
-            answer = "broker_topology", str(error)
-        case ProbableAuthenticationError() | AuthenticationError():
-            answer = "broker_credentials_rejected", "the broker refused the user name or the password"
-        case ProbableAccessDeniedError():
-            answer = "broker_vhost_refused", "the virtual host does not exist or this user may not use it"
-        case ConnectionClosedByBroker() | ChannelClosedByBroker():
-            answer = "broker_closed", f"the broker closed it: {error.reply_code} {error.reply_text[:200]}"
-        case BrokerSilent():
-            answer = "broker_silent", "the broker takes the connection but gives no answer"
-        case StreamLostError():
-            answer = "broker_connection_lost", "the connection was lost"
-        case AMQPConnectionError() | AMQPConnectorException() | OSError():
-            answer = _describe_unreachable(repr(error))
-        case _:
-            answer = "broker_connection_lost", type(error).__name__
-    return answer
-
-
-def _describe_unreachable(text: str) -> tuple[str, str]:
-    """Tell from the text: pika wraps the cause in up to three exceptions that do not chain."""
-    if "SSL" in text or "ssl." in text:
-        return "broker_tls_failed", "TLS failed: check the certificate, the host name and RABBITMQ_CA_FILE"
-    if "gaierror" in text:
-        return "broker_unreachable", "the host name is not known"
-    if "ConnectionRefusedError" in text:
-        return "broker_unreachable", "the connection was refused"
-    return "broker_unreachable", "no connection could be made"

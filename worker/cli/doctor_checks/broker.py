@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from worker.adapters.rabbitmq.config import broker_address, connection_parameters
-from worker.adapters.rabbitmq.link import describe
+from worker.adapters.rabbitmq.troubles import describe
 from worker.adapters.rabbitmq.wire import Wire, open_wire
 from worker.cli.doctor_checks.broker_objects import look_at_exchange, look_at_queues
 from worker.cli.doctor_checks.broker_rights import look_at_rights
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
 #: The oldest RabbitMQ that has all that is used (DESIGN 4.1).
 OLDEST = (3, 10)
-
-#: What to do about a connection that is not made, by the code of ``describe``.
-_ADVICE = {
-    "broker_credentials_rejected": "put the right ones into RABBITMQ_URL",
-    "broker_vhost_refused": "look at the end of RABBITMQ_URL, or: rabbitmqctl add_vhost, set_permissions",
-    "broker_tls_failed": "look at RABBITMQ_CA_FILE and at the host in RABBITMQ_URL",
-    "broker_unreachable": "look at RABBITMQ_URL, and whether RabbitMQ runs there",
-}
 
 
 def check_broker(settings: Settings, say: Say) -> None:
@@ -42,9 +34,8 @@ async def _check(settings: Settings, say: Say) -> None:
             )
         )
     except Exception as error:  # noqa: BLE001 - pika raises many, and ``describe`` has a sentence for each
-        code, detail = describe(error)
-        advice = _ADVICE.get(code, "look at RABBITMQ_URL and at the broker's log")
-        say(Finding("broker", "wrong", f"{address}: {detail}", advice))
+        trouble, detail = describe(error)
+        say(Finding("broker", "wrong", f"{address}: {detail}", trouble.to_do))
         return
     try:
         product, version = _product_and_version(wire)
