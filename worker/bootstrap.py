@@ -36,7 +36,7 @@ from worker.adapters.ledger import (
 from worker.adapters.ledger.figures import FigureReader, FreshFigures
 from worker.adapters.logs import ContactHash, configure_logging
 from worker.adapters.metrics import MeteredAssistant, MeteredBell, ProcessMeters
-from worker.adapters.metrics.catalogue import PACE_LIMIT, TURNS_UNDER_WAY
+from worker.adapters.metrics.catalogue import AT_ONCE_LIMIT, PACE_LIMIT, TURNS_UNDER_WAY
 from worker.adapters.rabbitmq import BusConfig, RabbitmqBus
 from worker.adapters.recovery_points import NoRecoveryPoints
 from worker.core.errors import LedgerUnavailable, SettingsError
@@ -155,6 +155,7 @@ async def run_worker(
         await assistant.start()
         condition.watch(process.vitals.stuck, figures.get)
         meters.watch(PACE_LIMIT, lambda: {(): float(settings.requests_per_minute or "inf")})
+        meters.watch(AT_ONCE_LIMIT, lambda: {(): float(settings.requests_at_once or "inf")})
         meters.watch(TURNS_UNDER_WAY, lambda: {(): process.turns.under_way})
         log(
             "worker.started",

@@ -1,4 +1,4 @@
-"""deploy/kubernetes/components/keda: scales on what waits, and not past the plan's pace."""
+"""deploy/kubernetes/components/keda: scales on what waits, and not past the plan's limits."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ QUERY = TRIGGER["metadata"]["query"]
 WAITING = "askrelay_questions_waiting"
 PACE = "askrelay_pace_remaining_requests"
 GATE = 'askrelay_gate_closed{reason="breaker"}'
+#: Of each worker; there are two.
+TURNS = "askrelay_turns_under_way"
+AT_ONCE = "askrelay_requests_at_once_limit"
+#: What goes on in most cases: a few turns, and no limit of them.
+FEW = {TURNS: "2", AT_ONCE: "+Inf"}
 
 
 def test_scaled_object_has_the_form_that_keda_wants() -> None:
@@ -67,21 +72,30 @@ def test_a_worker_that_goes_has_the_time_for_it() -> None:
 
 def test_query_names_metrics_that_there_are() -> None:
     named = set(re.findall(r"askrelay_\w+", QUERY))
-    fleet_wide = {each.name for each in METRICS if each.is_fleet_wide}
     assert named
-    assert named <= fleet_wide
+    assert named <= {each.name for each in METRICS}
+    assert {each.name for each in METRICS if each.name in named and not each.is_fleet_wide} == {
+        TURNS,
+        AT_ONCE,
+    }
 
 
 @pytest.mark.parametrize(
     ("series", "expected"),
     [
-        pytest.param({WAITING: "500", PACE: "+Inf", GATE: "0"}, 500, id="no limit"),
-        pytest.param({WAITING: "500", PACE: "40", GATE: "0"}, 500, id="pace to spare"),
-        pytest.param({WAITING: "500", PACE: "0", GATE: "0"}, 0, id="the pace is used up"),
-        pytest.param({WAITING: "500", PACE: "+Inf", GATE: "1"}, 0, id="the gate is closed"),
-        pytest.param({WAITING: "0", PACE: "40", GATE: "0"}, 0, id="nothing waits"),
+        pytest.param({WAITING: "500", PACE: "+Inf", GATE: "0", **FEW}, 500, id="no limit"),
+        pytest.param({WAITING: "500", PACE: "40", GATE: "0", **FEW}, 500, id="pace to spare"),
+        pytest.param({WAITING: "500", PACE: "0", GATE: "0", **FEW}, 0, id="the pace is used up"),
+        pytest.param({WAITING: "500", PACE: "+Inf", GATE: "1", **FEW}, 0, id="the gate is closed"),
+        pytest.param({WAITING: "0", PACE: "40", GATE: "0", **FEW}, 0, id="nothing waits"),
+        pytest.param(
+            {WAITING: "500", PACE: "40", GATE: "0", TURNS: "2", AT_ONCE: "5"}, 500, id="places to spare"
+        ),
+        pytest.param(
+            {WAITING: "500", PACE: "40", GATE: "0", TURNS: "2", AT_ONCE: "4"}, 0, id="all at once are out"
+        ),
         # KEDA then leaves the number as it is: ignoreNullValues is false.
-        pytest.param({}, None, id="the ledger is away"),
+        pytest.param(FEW, None, id="the ledger is away"),
     ],
 )
 def test_query_counts_only_what_more_workers_would_help(

@@ -217,6 +217,7 @@ def test_numbers_of_workers_add_up_and_those_of_the_fleet_are_the_same_from_each
         )
         assert fleet_wide(both[0])["askrelay_workers"] == 2
         assert fleet_wide(both[0])["askrelay_pace_remaining_requests"] == float("inf")
+        assert samples(both[0])["askrelay_requests_at_once_limit"] == float("inf")
 
 
 def test_metrics_hold_nothing_of_what_contacts_wrote(

@@ -183,6 +183,10 @@ PACE_LIMIT = _gauge(
     "askrelay_pace_limit_requests",
     "Requests a minute that this worker's settings allow the fleet; +Inf without a limit.",
 )
+AT_ONCE_LIMIT = _gauge(
+    "askrelay_requests_at_once_limit",
+    "Requests at once that this worker's settings allow the fleet; +Inf without a limit.",
+)
 LOOPS_STUCK = _gauge(
     "askrelay_loops_stuck",
     "Loops of this worker that are silent for too long; /health/live names them.",
@@ -247,6 +251,7 @@ METRICS: tuple[Metric, ...] = (
     COMMIT_SIZE,
     DOORBELLS,
     PACE_LIMIT,
+    AT_ONCE_LIMIT,
     LOOPS_STUCK,
     LEDGER_UP,
     BROKER_UP,
