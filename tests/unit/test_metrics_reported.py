@@ -54,6 +54,17 @@ def test_events_are_counted_by_what_became_of_them() -> None:
     ]
 
 
+def test_ratings_are_counted_by_what_became_of_them() -> None:
+    bench = intake.Bench()
+    bench.ledger.script("accept_ratings", ["new", "repeat", "unmatched"])
+    told = take(bench, *(intake.rating(f"evt-{number}") for number in range(3)))
+    assert sorted(told) == [
+        ("events", "rated", 1, ""),
+        ("events", "rejected", 1, "unmatched_rating"),
+        ("events", "repeat_rated", 1, ""),
+    ]
+
+
 def test_a_rejection_that_was_not_confirmed_is_not_counted_because_it_comes_again() -> None:
     bench = intake.Bench()
     bench.bus.script("reject", PublishResult.NOT_CONFIRMED)

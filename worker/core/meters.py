@@ -12,7 +12,7 @@ class Meters(Protocol):
     """
 
     def events_taken(self, result: str, count: int, *, error_code: str = "") -> None:
-        """Note events that were settled: a result of core/model.Acceptance, ``rejected`` or ``own_reply``."""
+        """Note events that were settled: a result of core/model.Acceptance, or another of the metric's."""
         ...
 
     def turn_ended(self, verdict: str, *, error_code: str, outcome: str) -> None:

@@ -283,6 +283,7 @@ class Intake:
                     self.meters.events_taken("rated", 1)
                 case "repeat":
                     batch.settled.append(delivery)
+                    self.meters.events_taken("repeat_rated", 1)
                     self.log(
                         "event.repeated",
                         question_id=rating.question_id,

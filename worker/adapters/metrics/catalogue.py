@@ -88,9 +88,11 @@ BUILD_INFO = _gauge(
 EVENTS = _counter(
     "askrelay_events_total",
     "Events that intake settled.",
-    *product(("new", "repeat_unfinished", "repeat_finished", "erased", "own_reply", "rated"), ("",)),
+    *product(
+        ("new", "repeat_unfinished", "repeat_finished", "erased", "own_reply", "rated", "repeat_rated"), ("",)
+    ),
     *product(("rejected",), _REJECTED),
-    result="new, repeat_unfinished, repeat_finished, erased, rejected, own_reply, rated",
+    result="new, repeat_unfinished, repeat_finished, erased, rejected, own_reply, rated, repeat_rated",
     error_code=f"{_CODE}: why it was rejected",
 )
 TURNS = _counter(
