@@ -409,6 +409,7 @@ def _bus_facts(settings: Settings) -> BusFacts:
         exchange=settings.events_exchange,
         question_queue=settings.question_queue,
         asked_key=settings.asked_key,
+        rated_key=settings.rated_key,
         reply_keys={"answered": settings.answered_key, "failed": settings.failed_key},
         default_source=settings.default_source,
     )

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.semconv import attributes as stable, schemas
 from opentelemetry.semconv._incubating import attributes as incubating
 
-from schemas.examples import ASKED_EXAMPLE
+from schemas.examples import ASKED_EXAMPLE, RATED_EXAMPLE
 from tests.unit.core_cases import CONTACT, TEXT, Bench
 from tests.unit.fakes import Log
 from worker import bootstrap
@@ -41,6 +41,7 @@ FACTS = BusFacts(
     exchange="crm.events",
     question_queue="askrelay.questions",
     asked_key="contact.question.asked",
+    rated_key="contact.answer.rated",
     reply_keys={"answered": "contact.question.answered", "failed": "contact.question.failed"},
     default_source="crm",
 )
@@ -249,6 +250,22 @@ async def test_event_goes_on_under_its_span_until_it_is_acked(spans: Spans) -> N
     assert delivery.headers == {"traceparent": traceparent_of(received)}
     assert told(received)["cloudevents.event_id"] == ASKED_EXAMPLE["id"]
     assert received.kind is api.SpanKind.CONSUMER
+
+
+async def test_a_rating_is_told_by_its_own_key_and_id(spans: Spans) -> None:
+    on = OnBus(spans)
+    await on.bus.start()
+    on.ask(RATED_EXAMPLE, traceparent=TRACEPARENT)
+    on.ask({**RATED_EXAMPLE, "data": {}})
+    on.bus.ack(await on.bus.receive(10))
+    rated, refused = sorted(spans.ended, key=lambda span: span.parent is None)
+    for span in (rated, refused):
+        assert span.name == "process crm.events:contact.answer.rated:askrelay.questions"
+    assert told(rated)["cloudevents.event_id"] == RATED_EXAMPLE["id"]
+    assert told(rated)["cloudevents.event_source"] == RATED_EXAMPLE["source"]
+    assert rated.parent is not None
+    assert f"{rated.parent.span_id:016x}" == TRACEPARENT.split("-")[2]
+    assert "cloudevents.event_id" not in told(refused)
 
 
 async def test_the_header_of_an_event_wins_over_its_extension(spans: Spans) -> None:

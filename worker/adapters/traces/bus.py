@@ -16,11 +16,11 @@ from typing import Any
 
 from opentelemetry.trace import Span, SpanKind, Tracer
 
-from schemas import AskedQuestion, EventRefused, RawEvent, decode_event
+from schemas import EventRefused, OwnReply, RatedAnswer, RawEvent, decode_event
 from schemas.trace_context import trace_of
 from worker.adapters.traces import conventions as names
 from worker.adapters.traces.tracer import carried, context_of, fail
-from worker.core.errors import ReplyNotConfirmed, ReplyUnroutable
+from worker.core.errors import InvalidRating, ReplyNotConfirmed, ReplyUnroutable
 from worker.core.model import Progress, Reply
 from worker.core.ports import Bus, Delivery, PublishResult
 
@@ -43,6 +43,7 @@ class BusFacts:
     exchange: str
     question_queue: str
     asked_key: str
+    rated_key: str
     #: Routing keys of replies by their kind.
     reply_keys: dict[str, str]
     default_source: str
@@ -118,8 +119,8 @@ class TracedBus:
 
     def _begin(self, delivery: Delivery) -> Delivery:
         facts = self._facts
-        destination = f"{facts.exchange}:{facts.asked_key}:{facts.question_queue}"
-        traceparent, tracestate, event = self._read(delivery)
+        key, traceparent, tracestate, event = self._read(delivery)
+        destination = f"{facts.exchange}:{key}:{facts.question_queue}"
         span = self._tracer.start_span(
             f"{names.PROCESS} {destination}",
             context_of(traceparent, tracestate),
@@ -139,8 +140,10 @@ class TracedBus:
         self._open[id(traced)] = (traced, span)
         return traced
 
-    def _read(self, delivery: Delivery) -> tuple[str | None, str | None, dict[str, Any]]:
-        """Return the trace context of an event, and the attributes of one that is valid.
+    def _read(self, delivery: Delivery) -> tuple[str, str | None, str | None, dict[str, Any]]:
+        """Return the routing key and the trace context of an event, and the attributes of one that is valid.
+
+        The key is that of its kind; what cannot be told apart came as a question, like nearly everything.
 
         Of one that is refused nothing is told: whatever its producer took for an id may be anything.
         """
@@ -153,14 +156,19 @@ class TracedBus:
             type=delivery.type,
             headers=delivery.headers,
         )
+        facts = self._facts
+        in_headers = trace_of(delivery.headers, {})
         try:
-            event = decode_event(raw, default_source=self._facts.default_source)
-        except EventRefused:
-            event = None
-        if isinstance(event, AskedQuestion):
-            told = {names.CLOUDEVENTS_ID: event.event_id, names.CLOUDEVENTS_SOURCE: event.source}
-            return event.traceparent, event.tracestate, told
-        return *trace_of(delivery.headers, {}), {}
+            event = decode_event(raw, default_source=facts.default_source)
+        except EventRefused as refused:
+            is_rating = refused.reason == InvalidRating.code
+            return facts.rated_key if is_rating else facts.asked_key, *in_headers, {}
+        if isinstance(event, OwnReply):
+            return facts.asked_key, *in_headers, {}
+        told = {names.CLOUDEVENTS_ID: event.event_id, names.CLOUDEVENTS_SOURCE: event.source}
+        if isinstance(event, RatedAnswer):
+            return facts.rated_key, *in_headers, told
+        return facts.asked_key, event.traceparent, event.tracestate, told
 
     def _begin_publish(self, reply: Reply) -> Span:
         facts = self._facts
