@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from schemas import RefusalReason
+from worker.adapters.rabbitmq import BusConfig
 from worker.adapters.rabbitmq.troubles import TROUBLES
 from worker.cli.app import COMMANDS
 from worker.core import errors
@@ -183,6 +185,24 @@ def test_guarantees_name_every_error_that_ends_a_question() -> None:
     page = text_of(ROOT / "docs/explanation/guarantees.md")
     ends = [each.code for each in errors.TurnError.__subclasses__()]
     assert [code for code in ends if f"`{code}`" not in page] == []
+
+
+def test_checklist_names_every_binding_that_a_worker_wants() -> None:
+    page = text_of(ROOT / "docs/how-to/go-to-production.md")
+    [row] = re.findall(r"^ *\| `askrelay\.questions` \| queue(.*)$", page, re.MULTILINE)
+    definitions = json.loads(text_of(ROOT / "deploy/rabbitmq/definitions.json"))
+    keys = {binding["routing_key"] for binding in definitions["bindings"]}
+    wanted = BusConfig(url="amqp://broker")
+    assert keys == {wanted.asked_key, wanted.rated_key}
+    assert [key for key in keys if f"`{key}`" not in row] == []
+
+
+def test_what_the_page_of_traces_calls_a_setting_is_one() -> None:
+    page = text_of(ROOT / "docs/how-to/trace.md")
+    [sentence] = re.findall(r"^(.*) are \[settings\]", page, re.MULTILINE)
+    named = {*re.findall(r"`(OTEL_\w+)`", sentence), *re.findall(r"`(OTEL_\w+_ENDPOINT)`", page)}
+    assert len(named) == 4
+    assert named <= setting_names()
 
 
 def test_index_and_llms_name_every_page() -> None:

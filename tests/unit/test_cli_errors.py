@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 import sqlite3
+from pathlib import Path
 
 import psycopg
 import pytest
 from pika import exceptions as amqp
 from sqlalchemy import exc as sql
 
+from worker.cli import exit_codes
 from worker.cli.errors import explain
 from worker.cli.exit_codes import ExitCode
 from worker.core import errors
@@ -98,6 +100,20 @@ def test_every_error_of_the_tree_is_explained_and_none_as_a_bug() -> None:
         error = leaf.__new__(leaf)  # some take more than a detail
         errors.AskrelayError.__init__(error)
         assert explain(error).exit_code != ExitCode.BUG, leaf
+
+
+def test_every_command_that_checks_is_named_by_the_exit_code_of_a_check() -> None:
+    folder = Path(exit_codes.__file__).parent
+    # How it is made, and a program that is no command.
+    besides = {"exit_codes", "reference"}
+    modules = [path for path in folder.glob("*.py") if path.stem not in besides]
+    checks = {
+        path.stem.partition("_")[0]
+        for path in modules
+        if "ExitCode.CHECK_FAILED" in path.read_text(encoding="utf-8")
+    }
+    assert {"doctor", "health"} <= checks
+    assert sorted(name for name in checks if name not in ExitCode.CHECK_FAILED.meaning) == []
 
 
 def test_exit_codes_have_a_sentence_each() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from tests.unit.core_cases import RULES
 from tests.unit.fakes import FakeClock
@@ -20,6 +21,13 @@ def test_a_loop_is_stuck_once_it_was_silent_for_longer_than_its_limit() -> None:
     assert vitals.stuck() == {}
     clock.now += 1
     assert vitals.stuck() == {"turns": LEDGER_S + 1}
+
+
+def test_the_alert_and_its_page_say_from_when_on_a_loop_is_stuck() -> None:
+    limits = Vitals(FakeClock(), RULES)._limits.values()
+    span = f"{min(limits) / 60:.0f} to {max(limits) / 60:.0f} minutes"
+    for page in ("docs/reference/alerts.md", "deploy/prometheus/alerts.yml"):
+        assert span in (Path(__file__).parents[2] / page).read_text(encoding="utf-8"), page
 
 
 def test_a_beat_ends_the_silence() -> None:

@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
     FAILED_REPLY = 9, "The reply came and says that the question failed."
     CHECK_FAILED = (
         10,
-        "A check (doctor, demo, schema check, lookup, conversations delete) found something wrong.",
+        "A check (doctor, demo, health, schema check, lookup, conversations delete) found something wrong.",
     )
     MACHINE = 11, "The machine refused: a port is taken, a disk is full, a file cannot be read."
     INTERRUPTED = 130, "Stopped from the keyboard."
