@@ -161,6 +161,21 @@ def test_intake_ends_before_the_turns_and_the_relay_last() -> None:
     assert bench.ledger.called("mark_published"), "what was answered in the grace is published in it"
 
 
+def test_nothing_is_claimed_while_a_broker_that_hangs_holds_up_the_end() -> None:
+    bench = Bench()
+    bench.bus.script("stop_intake", lambda: asyncio.sleep(12.0))
+
+    looks = 0
+
+    async def scenario() -> None:
+        nonlocal looks
+        await until(lambda: bench.ledger.called("claim"), "the first look")
+        looks = len(bench.ledger.called("claim"))
+
+    assert bench.run(scenario) > 11.0
+    assert len(bench.ledger.called("claim")) == looks
+
+
 def test_a_turn_that_outlives_the_grace_is_given_back_with_its_intent() -> None:
     bench = Bench()
     bench.answer_slowly(300.0)

@@ -82,6 +82,8 @@ class Process:
         begun = self.clock.boottime()
         self.vitals.end()
         self.intake.is_stopping = True
+        # First of all: what comes before the turns' own stop waits for the broker, which may take its time.
+        self.turns.claim_nothing_more()
         await self._cancel("sweeper", "mirror", "ratings")
         await self._end_intake()
         await self.bell.stop()

@@ -130,13 +130,17 @@ class Turns:
                 if (task := self._active.get(lease)) is not None:
                     task.cancel()
 
-    async def stop(self, grace_s: float) -> None:
-        """Claim nothing more, let turns end, then give back what is left, intents and all."""
+    def claim_nothing_more(self) -> None:
+        """Claim nothing from now on; whoever rang for a claim is let go."""
         self.is_stopping = True
         self._wake.set()
         for ringer in self._ringers:
             if not ringer.done():
                 ringer.set_result(None)
+
+    async def stop(self, grace_s: float) -> None:
+        """Claim nothing more, let turns end, then give back what is left, intents and all."""
+        self.claim_nothing_more()
         begun = self.world.clock.boottime()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLAIM_ENDS_S), self._claiming:
