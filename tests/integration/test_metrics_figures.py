@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -168,3 +170,19 @@ async def test_a_reading_that_hangs_is_not_waited_for_and_its_numbers_grow_stale
     assert reader.readings == 2
     reader.may_go_on.set()
     fresh.close()
+
+
+def test_a_reading_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    program = (
+        "import asyncio, threading\n"
+        "from worker.adapters.ledger import figures\n"
+        "class Reader:\n"
+        "    read = close = lambda self: threading.Event().wait()\n"
+        "async def main():\n"
+        "    fresh = figures.FreshFigures(Reader())\n"
+        "    assert await fresh.get() is None\n"
+        "    fresh.close()\n"
+        "figures.PATIENCE_S = 0.01\n"
+        "asyncio.run(main())\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=Path(__file__).parents[2])

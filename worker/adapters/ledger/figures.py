@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import queue
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -185,7 +187,10 @@ class FreshFigures:
     def __init__(self, reader: Reader, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._reader = reader
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="askrelay-figures")
+        #: To the thread; None is the end.
+        self._wanted: queue.SimpleQueue[asyncio.Future[Figures] | None] = queue.SimpleQueue()
+        # A daemon: neither the loop nor the interpreter waits at its end for a database that answers nobody.
+        self._thread = threading.Thread(target=self._run, name="askrelay-figures", daemon=True)
         self._reading: asyncio.Future[None] | None = None
         self._latest: Figures | None = None
         self._read_at = -math.inf
@@ -204,21 +209,44 @@ class FreshFigures:
     def close(self) -> None:
         """End the thread once it has closed its connection; a reading that hangs is not waited for."""
         self._is_closed = True
-        self._thread.submit(self._reader.close)
-        self._thread.shutdown(wait=False)
+        self._wanted.put(None)
         if self._reading is not None:
             self._reading.cancel()
 
     async def _refresh(self) -> None:
         begun = self._clock()
+        if not self._thread.is_alive():
+            self._thread.start()
+        wanted: asyncio.Future[Figures] = asyncio.get_running_loop().create_future()
+        self._wanted.put(wanted)
         try:
-            self._latest = await asyncio.get_running_loop().run_in_executor(self._thread, self._reader.read)
-            self._read_at = begun
+            self._latest, self._read_at = await wanted, begun
         except (sa.exc.SQLAlchemyError, OSError):
             # Known to be away, which is news too: old figures are of no use to who wants to know.
             self._latest, self._read_at = None, begun
         finally:
             self._reading = None
+
+    def _run(self) -> None:
+        while (wanted := self._wanted.get()) is not None:
+            found: Figures | Exception
+            try:
+                found = self._reader.read()
+            except Exception as error:  # noqa: BLE001 - it belongs to who asked
+                found = error
+            # Of a loop that has ended meanwhile nobody asks any more.
+            with suppress(RuntimeError):
+                wanted.get_loop().call_soon_threadsafe(_settle, wanted, found)
+        self._reader.close()
+
+
+def _settle(wanted: asyncio.Future[Figures], found: Figures | Exception) -> None:
+    if wanted.done():
+        return
+    if isinstance(found, Exception):
+        wanted.set_exception(found)
+    else:
+        wanted.set_result(found)
 
 
 def _age(now: float, since: float | None) -> float:
