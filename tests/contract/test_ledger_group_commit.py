@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.contract.ledger_cases import asked, claim_one, end, opened, snapshot, sql
-from worker.adapters.ledger import SqlLedger, database
+from worker.adapters.ledger import SqlLedger, commit, database
 from worker.adapters.ledger.commit import PATIENCE_S
 from worker.core.errors import LeaseLost, LedgerUnavailable
 from worker.core.model import Failed, Lease, TurnEnd
@@ -231,6 +231,17 @@ async def test_stopping_runs_what_waits(ledger_url: str) -> None:
     with pytest.raises(LedgerUnavailable):
         await ledger.accept([asked("late")])
     assert len(sql(ledger_url, "select number from questions")) == 1
+
+
+async def test_a_database_that_answers_nobody_does_not_hold_up_the_stop(
+    ledger: SqlLedger, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "STOP_S", 0.1)
+    running = await batches.hold(ledger)
+    await ledger.stop()
+    assert not running.done()
+    batches.go_on()
+    assert await running == ([], None), "what was under way is told once it has come to its end"
 
 
 async def test_a_lock_that_somebody_holds_for_too_long_delays_only_its_own_operation(

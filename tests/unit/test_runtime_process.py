@@ -7,6 +7,8 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from tests.unit.core_cases import CONVERSATION, QUESTION, RULES
 from tests.unit.fakes import (
     FakeAssistant,
@@ -108,7 +110,8 @@ class Bench:
             await scenario()
             begun = self.clock.boottime()
             stop.set()
-            await running
+            async with asyncio.timeout(100 * GRACE_S):
+                await running
             assert len(asyncio.all_tasks()) == 1, "a task is left running"
             return self.clock.boottime() - begun
 
@@ -230,6 +233,34 @@ def test_a_batch_that_cannot_be_written_does_not_hold_up_the_end() -> None:
 
     assert bench.run(scenario) <= GRACE_S
     assert bench.bus.acked == []
+
+
+@pytest.mark.parametrize("call", ["claim", "renew", "begin_post", "finish", "release", "take_replies"])
+def test_a_ledger_that_answers_nobody_does_not_hold_up_the_end(call: str) -> None:
+    bench = Bench()
+    bench.answer_slowly(20.0 if call in {"renew", "finish"} else 300.0)
+    if call != "claim":
+        bench.ledger.script("claim", CLAIM)
+    bench.ledger.script(call, *[lambda *_: asyncio.get_running_loop().create_future()] * 10)
+
+    async def scenario() -> None:
+        await until(lambda: bench.ledger.called("claim"), "the first look")
+        if call in {"renew", "finish"}:
+            await until(lambda: bench.ledger.called(call), "the ledger hangs")
+
+    assert bench.run(scenario) <= GRACE_S
+
+
+def test_healing_that_hangs_at_its_end_does_not_hold_up_the_end() -> None:
+    bench = Bench()
+    bench.ledger.script("take_healing", (Lease(7, 1), CONVERSATION))
+    for call in ("finish_healing", "end_healing"):
+        bench.ledger.script(call, lambda *_: asyncio.get_running_loop().create_future())
+
+    async def scenario() -> None:
+        await until(lambda: bench.ledger.called("finish_healing"), "the ledger hangs")
+
+    assert bench.run(scenario) <= GRACE_S
 
 
 def test_a_broker_that_confirms_nothing_does_not_hold_up_the_end() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from worker.core.ports import Bell, Bus, Clock, Log
+from worker.runtime.ending import cut_off
 from worker.runtime.intake import Intake
 from worker.runtime.mirroring import Mirroring
 from worker.runtime.ratings import Ratings
@@ -106,7 +107,4 @@ class Process:
         await self.bus.stop_intake()
 
     async def _cancel(self, *names: str) -> None:
-        tasks = [self._loops[name] for name in names if name in self._loops]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cut_off([self._loops[name] for name in names if name in self._loops])

@@ -16,6 +16,7 @@ from worker.core.ports import Bell, Log, RecoveryPoint
 from worker.core.traces import NoTracer, Tracer
 from worker.core.turn import finish, take_turn
 from worker.core.world import Turn, World
+from worker.runtime.ending import LAST_WORD_S, cut_off
 from worker.runtime.live_answer import LiveAnswer
 from worker.runtime.vitals import Pulse
 
@@ -150,14 +151,12 @@ class Turns:
             left_s = max(0.0, grace_s - (self.world.clock.boottime() - begun))
             await asyncio.wait(tasks.values(), timeout=left_s)
         left = {lease: task for lease, task in tasks.items() if not task.done()}
-        for task in left.values():
-            task.cancel()
-        await asyncio.gather(*left.values(), return_exceptions=True)
+        await cut_off(left.values())
         if left:
-            try:
-                await self.world.ledger.release(list(left))
-            except LedgerUnavailable:
-                return  # The leases end by themselves.
+            # Where the ledger is away or answers nobody, the leases end by themselves.
+            with suppress(LedgerUnavailable, TimeoutError):
+                async with asyncio.timeout(LAST_WORD_S):
+                    await self.world.ledger.release(list(left))
 
     async def _wait(self, look_in_s: float) -> None:
         """Wait for a ring, for the end of a turn, or for the time of the next look."""

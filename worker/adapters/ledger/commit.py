@@ -15,6 +15,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +35,9 @@ LOCK_TRIES = 3
 RESOLVE_PAUSE_S = 0.25
 #: s. After a failed connection, operations fail at once for this long instead of each trying to connect.
 CONNECT_PAUSE_S = 0.25
+#: s. How long a stop waits for what is under way. Nobody waits for its outcome any more, and a thread that
+#: hangs in a database which answers nobody ends with the process: it is a daemon.
+STOP_S = 3.0
 
 Operation = Any
 Result = Any
@@ -104,13 +108,14 @@ class GroupCommit:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Run what waits, then end the thread and close the connection."""
+        """Run what waits, then end the thread and close the connection; after STOP_S leave it behind."""
         self._is_stopping = True
         if self._thread is None:
             return
         self._start_next()
-        await self._has_ended.wait()
-        await asyncio.to_thread(self._thread.join)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self._has_ended.wait()
 
     async def run(self, operation: Operation) -> Result:
         """Run one operation in the next transaction and return when it is committed."""
@@ -146,9 +151,8 @@ class GroupCommit:
             self._batches.put(batch)
             return
         self._is_busy = False
-        if self._is_stopping and not self._has_ended.is_set():
+        if self._is_stopping:
             self._batches.put(None)
-            self._has_ended.set()
 
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
@@ -161,6 +165,7 @@ class GroupCommit:
             self._deliver(batch, results)
             self._database.between_transactions()
         self._database.close()
+        self._call_soon(self._has_ended.set)
 
     def _commit(self, operations: Sequence[Operation]) -> list[Result]:
         """Return a result or an exception for each operation."""
