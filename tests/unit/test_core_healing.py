@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -212,6 +213,14 @@ async def test_every_deletion_proves_the_lease_first(ward: Ward) -> None:
 async def test_lease_that_is_lost_at_the_end_is_no_error(ward: Ward) -> None:
     ward.ledger.script("finish_healing", LeaseLost())
     assert await ward.heals()
+
+
+async def test_healing_that_is_cut_off_gives_its_lease_back(ward: Ward) -> None:
+    ward.assistant.script("find_conversations", asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await ward.heals()
+    assert ward.ledger.called("finish_healing") == [(LEASE, AGAIN_S)]
+    assert ward.ledger.names()[-1] == "end_healing"
 
 
 async def test_every_call_of_a_healing_counts_against_the_pace(ward: Ward) -> None:

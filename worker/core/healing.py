@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from worker.core.conversations import tag_of
-from worker.core.errors import AssistantError, ConversationGone, GateClosed, LeaseLost
+from worker.core.errors import AssistantError, ConversationGone, GateClosed, LeaseLost, LedgerError
 from worker.core.model import Conversation, Lease, SecondLook
 from worker.core.policy import pause_of
 from worker.core.ports import Assistant, Clock, Ledger, Log, RecoveryPoint, RecoveryPoints
@@ -60,6 +61,11 @@ class Healer:
             await self.ledger.finish_healing(lease, again_in_s=again_in_s)
         except LeaseLost:
             pass  # It took longer than the lease; it stays due.
+        except BaseException:
+            # A stop cuts it off, as a rule: the contact's next question must not wait for the lease to end.
+            with suppress(LedgerError):
+                await self.ledger.finish_healing(lease, again_in_s=AGAIN_S)
+            raise
         finally:
             await self.ledger.end_healing()
         return True
