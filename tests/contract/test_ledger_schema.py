@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -173,20 +174,33 @@ def test_one_newer_revision_is_accepted_for_rolling_deploys(empty_url: str) -> N
     assert current_revision(empty_url) == newer_by(1)
 
 
+def test_one_newer_revision_is_left_as_it_is_by_an_old_workers_upgrade(empty_url: str) -> None:
+    # A service's unit runs it before every start of a worker.
+    upgrade(empty_url)
+    made = as_made(empty_url)
+    set_revision(empty_url, newer_by(1))
+    assert upgrade(empty_url) == newer_by(1) == current_revision(empty_url)
+    assert as_made(empty_url) == made
+
+
 @pytest.mark.parametrize("by", [2, 50])
-def test_a_much_newer_revision_is_refused(empty_url: str, by: int) -> None:
+@pytest.mark.parametrize("call", [prepare, upgrade])
+def test_a_much_newer_revision_is_refused(empty_url: str, by: int, call: Callable[[str], object]) -> None:
     upgrade(empty_url)
     set_revision(empty_url, newer_by(by))
     with pytest.raises(LedgerOutdated, match="newer"):
-        prepare(empty_url)
+        call(empty_url)
 
 
 @pytest.mark.parametrize("revision", ["ae1027a6acf0", "head", "2"])
-def test_the_tables_of_another_program_are_refused(empty_url: str, revision: str) -> None:
+@pytest.mark.parametrize("call", [prepare, upgrade])
+def test_the_tables_of_another_program_are_refused(
+    empty_url: str, revision: str, call: Callable[[str], object]
+) -> None:
     upgrade(empty_url)
     set_revision(empty_url, revision)
     with pytest.raises(LedgerOutdated, match=revision):
-        prepare(empty_url)
+        call(empty_url)
 
 
 def test_a_server_that_is_away_is_no_mistake_of_the_settings() -> None:

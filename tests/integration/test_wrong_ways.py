@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +23,7 @@ from tests.commands import CANARY, ROOT, Ran, Worker, askrelay, examine, said
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import AmqpNames, RabbitMQ
-from worker.adapters.ledger import upgrade
+from worker.adapters.ledger import latest_revision, upgrade
 from worker.adapters.ledger.database import Database
 from worker.cli.doctor_checks import ledger_sqlite
 from worker.cli.exit_codes import ExitCode
@@ -277,6 +278,16 @@ def test_revision_that_is_too_new_names_the_remedy(settings: dict[str, str], pos
     code, findings = examine(settings)
     assert code == ExitCode.CHECK_FAILED
     assert "newer than this program knows" in said(findings, "ledger", "wrong")
+    refused(askrelay(settings, "db", "upgrade"), ExitCode.LEDGER, "Install a newer askrelay")
+
+
+def test_upgrade_by_a_program_that_is_one_revision_behind_does_nothing(settings: dict[str, str]) -> None:
+    upgrade(settings["DATABASE_URL"])
+    with closing(sqlite3.connect(settings["DATABASE_URL"].removeprefix("sqlite:///"))) as ledger, ledger:
+        ledger.execute("update alembic_version set version_num = ?", (f"{int(latest_revision()) + 1:04}",))
+    ran = askrelay(settings, "db", "upgrade")
+    assert ran.code == ExitCode.OK
+    assert "there is nothing to do" in ran.out
 
 
 def test_full_disk_at_the_start_is_waited_for(settings: dict[str, str], tmp_path: Path) -> None:

@@ -22,12 +22,15 @@ def upgrade() -> None:
     """Bring the tables to the revision this program needs.
 
     Safe to run from several places at once, and again when nothing is to do. Run it before the workers of a
-    new version start; `askrelay run` does it by itself on SQLite.
+    new version start; `askrelay run` does it by itself on SQLite. Tables that are one revision newer are left
+    as they are: this program works on them.
 
     Example: DATABASE_URL=postgresql://localhost/askrelay askrelay db upgrade
     """
     settings = load_settings(needs=frozenset({"ledger"}))
     make_state_folder(settings)
-    from worker.adapters.ledger import upgrade as upgrade_ledger  # noqa: PLC0415 (wrong settings are told first)
+    from worker.adapters import ledger  # noqa: PLC0415 (wrong settings are told first)
 
-    typer.echo(f"the ledger is at revision {upgrade_ledger(settings.database_url)}")
+    revision, own = ledger.upgrade(settings.database_url), ledger.latest_revision()
+    newer = "" if revision == own else f", the next one after this program's ({own}): there is nothing to do"
+    typer.echo(f"the ledger is at revision {revision}{newer}")

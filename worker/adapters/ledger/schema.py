@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from worker.adapters.ledger.database import Database
 from worker.adapters.ledger.durability import refuse_network_file_system
+from worker.adapters.ledger.transaction import Transaction
 from worker.core.errors import LedgerOutdated, LedgerUnavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -40,16 +41,17 @@ def current_revision(url: str) -> str | None:
     database = Database(url)
     try:
         with database.transaction() as transaction:
-            if not sa.inspect(transaction.connection).has_table("alembic_version"):
-                return None
-            revision: str | None = transaction.scalar(_REVISION)
-            return revision
+            return _revision_in(transaction)
     finally:
         database.close()
 
 
 def upgrade(url: str) -> str:
-    """Bring the ledger up to date and return its revision. Safe to run from several processes at once."""
+    """Bring the ledger up to date and return its revision. Safe to run from several processes at once.
+
+    One newer revision is left as it is: this program works on it. Raises LedgerOutdated for any other that it
+    does not know.
+    """
     # 12 MB and a tenth of a second that a worker whose ledger is up to date need not pay.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -66,6 +68,9 @@ def upgrade(url: str) -> str:
                 # One migration at a time; the others wait here and then find nothing to do.
                 connection.execute(sa.text("set local lock_timeout = 0"))
                 connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('askrelay upgrade'))"))
+            revision = _revision_in(transaction)
+            if revision is not None and _is_next(revision):
+                return revision
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.execute(
@@ -100,27 +105,38 @@ def prepare(url: str) -> Identity:
     is_sqlite = sa.make_url(url).get_backend_name() == "sqlite"
     if is_sqlite:
         refuse_network_file_system(url)
-    revision = current_revision(url)
-    latest = latest_revision()
-    if revision is None or revision in known_revisions():
-        if revision != latest and not is_sqlite:
+    revision, latest = current_revision(url), latest_revision()
+    if revision != latest and (revision is None or not _is_next(revision)):
+        if not is_sqlite:
             raise LedgerOutdated(
                 f"the ledger is at revision {revision or 'none'}, this program needs {latest}."
                 " Run: askrelay db upgrade"
             )
-        if revision != latest:
-            upgrade(url)
-    elif revision != _after(latest):
+        upgrade(url)
+    return identity(url)
+
+
+def _revision_in(transaction: Transaction) -> str | None:
+    if not sa.inspect(transaction.connection).has_table("alembic_version"):
+        return None
+    revision: str | None = transaction.scalar(_REVISION)
+    return revision
+
+
+def _is_next(revision: str) -> bool:
+    """Tell whether this is the revision after this program's; LedgerOutdated when it is known to nobody here.
+
+    They are numbered 0001, 0002 and so on.
+    """
+    if revision in known_revisions():
+        return False
+    latest = latest_revision()
+    if revision != f"{int(latest) + 1:04d}":
         raise LedgerOutdated(
             f"the ledger is at revision {revision}, which is newer than this program knows ({latest})."
             " Install a newer askrelay."
         )
-    return identity(url)
-
-
-def _after(revision: str) -> str:
-    """Return the revision that follows: they are numbered 0001, 0002 and so on."""
-    return f"{int(revision) + 1:04d}"
+    return True
 
 
 __all__ = [
