@@ -140,7 +140,10 @@ class FailedData(_QuestionIdentity):
     )
     detail: str = Field(description="One sentence for people. Never holds the question.")
     conversation_renewed: bool = Field(description="The API had lost the contact's conversation.")
-    attempts: int = Field(description="Attempts that counted.", examples=[12])
+    attempts: int = Field(
+        description="Attempts that counted, the last one included if it did.",
+        examples=[12],
+    )
     asked_at: str | None = Field(
         description="The event's ``time`` as given, RFC 3339.",
         examples=["2026-11-20T20:00:00Z"],

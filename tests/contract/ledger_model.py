@@ -240,8 +240,9 @@ class LedgerModel:
         match verdict:
             case Answered():
                 question.state, question.attempts = "answered", question.attempts + 1
-            case Failed():
+            case Failed(code=code):
                 question.state = "failed"
+                question.attempts += code in {"attempts_exhausted", "answer_unreadable"}
             case Retry(after_s=after_s):
                 question.state, question.attempts = "waiting", question.attempts + 1
                 due_at += after_s

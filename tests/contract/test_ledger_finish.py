@@ -90,6 +90,18 @@ async def test_a_retry_counts_an_attempt_clears_the_intent_and_waits(
     assert (question.attempts, question.intent, question.posts) == (1, None, 1)
 
 
+@pytest.mark.parametrize(
+    ("code", "attempts"),
+    [("attempts_exhausted", 2), ("answer_unreadable", 2), ("question_rejected", 1), ("expired", 1)],
+)
+async def test_a_failure_counts_its_last_attempt_where_that_counts(
+    ledger: SqlLedger, ledger_url: str, code: str, attempts: int
+) -> None:
+    await end(ledger, await in_session(ledger, asked()), Retry("unreachable", 0.0))
+    await end(ledger, await claim_one(ledger), Failed(code))
+    assert question_row(ledger_url)["attempts"] == attempts
+
+
 async def test_a_snooze_counts_nothing_and_clears_the_intent(ledger: SqlLedger) -> None:
     claim = await in_session(ledger, asked())
     await ledger.begin_post(claim.lease, claim.question.number, session_id=SESSION)

@@ -41,6 +41,7 @@ CONTACTS = ("EXT_1", "EXT_2")
 SESSIONS = st.sampled_from(["session-1", "session-2"])
 MESSAGE_IDS = st.integers(1, 6)
 #: s. Pauses of a verdict, within a lease and beyond it.
+CODES = st.sampled_from(["outcome_unknown", "answer_unreadable"])
 PAUSES_S = st.sampled_from([1.0, 31.0])
 
 SETTINGS = settings(
@@ -240,9 +241,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self._finish(held, answered(message_id, session_id=question.intent[0]))
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), message_id=st.none() | MESSAGE_IDS, session=SESSIONS)
-    def finish_failed(self, data: st.DataObject, message_id: int | None, session: str) -> None:
-        self._finish(self._one_of(data), Failed("outcome_unknown", "", message_id, session))
+    @rule(data=st.data(), code=CODES, message_id=st.none() | MESSAGE_IDS, session=SESSIONS)
+    def finish_failed(self, data: st.DataObject, code: str, message_id: int | None, session: str) -> None:
+        self._finish(self._one_of(data), Failed(code, "", message_id, session))
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), after_s=PAUSES_S)

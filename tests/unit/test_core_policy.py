@@ -48,6 +48,7 @@ async def test_the_twelfth_counted_attempt_is_the_last(bench: Bench) -> None:
     assert isinstance(verdict, Failed)
     assert verdict.code == "attempts_exhausted"
     assert bench.reply_data["reason"] == "attempts_exhausted"
+    assert bench.reply_data["attempts"] == 12
 
 
 async def test_attempts_are_not_exhausted_while_a_post_is_outstanding(bench: Bench) -> None:

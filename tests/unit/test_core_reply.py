@@ -86,6 +86,11 @@ def test_a_failure_says_why_and_never_what_was_asked() -> None:
     assert b"CANARY" not in reply.body
 
 
+@pytest.mark.parametrize("code", ["attempts_exhausted", "answer_unreadable"])
+def test_a_failure_of_an_attempt_that_counts_counts_it(code: str) -> None:
+    assert json.loads(frozen(Failed(code), attempts=11).body)["data"]["attempts"] == 12
+
+
 @pytest.mark.parametrize("verdict", [ANSWERED, Failed("expired")])
 def test_a_reply_carries_the_trace_of_its_question(verdict: Verdict) -> None:
     reply = frozen(verdict, traceparent=TRACE, tracestate="vendor=1")

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from worker.core.errors import AnswerUnreadable, AttemptsExhausted
+
 #: The API's limit for external_id, in characters (API-FACTS 1.3).
 EXTERNAL_ID_CHARS = 128
 
@@ -413,3 +415,17 @@ class Failed:
 
 
 Verdict = Answered | Retry | Snooze | Halt | Failed
+
+#: Ends without an answer whose last attempt counts; every other says nothing of an attempt (PROTOCOL 7).
+_ENDS_OF_ATTEMPTS = {AttemptsExhausted.code, AnswerUnreadable.code}
+
+
+def attempts_in(verdict: Verdict) -> int:
+    """Return how many attempts a turn that ended so adds to those that count: 1 or 0."""
+    match verdict:
+        case Answered() | Retry():
+            return 1
+        case Failed(code=code):
+            return int(code in _ENDS_OF_ATTEMPTS)
+        case Snooze() | Halt():
+            return 0

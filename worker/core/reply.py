@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas import answered_event, failed_event, timestamp_of
-from worker.core.model import Answered, Failed, Reply, Verdict
+from worker.core.model import Answered, Failed, Reply, Verdict, attempts_in
 from worker.core.world import Turn
 
 
@@ -51,7 +51,7 @@ def _answered(turn: Turn, verdict: Answered) -> bytes:
         provider_metadata=message.metadata,
         outcome=verdict.outcome,
         conversation_renewed=turn.is_renewed,
-        attempts=question.attempts + 1,
+        attempts=question.attempts + attempts_in(verdict),
         asked_at=question.asked_at,
         answered_at=timestamp_of(turn.ledger_time()),
         traceparent=question.traceparent,
@@ -79,7 +79,7 @@ def _failed(turn: Turn, verdict: Failed) -> bytes:
         reason=verdict.code,
         detail=verdict.detail,
         conversation_renewed=turn.is_renewed,
-        attempts=question.attempts,
+        attempts=question.attempts + attempts_in(verdict),
         asked_at=question.asked_at,
         failed_at=timestamp_of(turn.ledger_time()),
         traceparent=question.traceparent,

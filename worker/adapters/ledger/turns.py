@@ -29,6 +29,7 @@ from worker.core.model import (
     Snooze,
     TurnEnd,
     Verdict,
+    attempts_in,
 )
 
 
@@ -91,7 +92,7 @@ _END = {
     "second_look_at": "float",
 }
 #: Added to what is there, so that leaving them out changes nothing.
-_UNCHANGED = {"attempts": 0, "looks": 0, "has_ended": False}
+_UNCHANGED = {"looks": 0, "has_ended": False}
 
 
 class TurnStatements:
@@ -373,7 +374,6 @@ def _end_of(operation: Finish, now: float, settle_s: float) -> tuple[object, ...
                 "session_id": session_id if has_session else None,
                 "message_id": message.message_id if has_session else None,
                 "outcome": outcome,
-                "attempts": 1,
                 "finished_at": now,
                 "second_look_at": now + settle_s if has_session else None,
             }
@@ -387,7 +387,7 @@ def _end_of(operation: Finish, now: float, settle_s: float) -> tuple[object, ...
                 "finished_at": now,
             }
         case Retry(code=code):
-            end = {"state": "waiting", "code": code, "attempts": 1}
+            end = {"state": "waiting", "code": code}
         case Snooze() as snooze:
             end = {
                 "state": "posting" if snooze.keeps_intent else "waiting",
@@ -398,6 +398,7 @@ def _end_of(operation: Finish, now: float, settle_s: float) -> tuple[object, ...
         case Halt(code=code, keeps_intent=keeps_intent):
             end = {"state": "posting" if keeps_intent else "waiting", "code": code}
     end["question"] = operation.question
+    end["attempts"] = attempts_in(operation.verdict)
     return tuple(end.get(column, _UNCHANGED.get(column)) for column in _END)
 
 
