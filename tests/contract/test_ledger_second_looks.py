@@ -105,6 +105,25 @@ async def test_look_that_was_taken_is_due_again_only_after_a_while(
         assert await other.take_second_looks(10) == [look]
 
 
+async def test_post_is_outstanding_until_its_end_is_recorded(ledger: SqlLedger) -> None:
+    first = await posted_twice(ledger, asked("a"))
+    await ledger.accept([asked("b"), asked("c", "EXT_2")])
+    number = first.question.number
+    next_, other = (await ledger.claim(2)).turns
+    assert not await ledger.has_outstanding_post(number)
+    await ledger.save_session(
+        other.lease, project_id=PROJECT, session_id="other", conversation_id=43, highest_message_id=0
+    )
+    await ledger.begin_post(other.lease, other.question.number, session_id="other")
+    assert not await ledger.has_outstanding_post(number), "another conversation's"
+    await ledger.begin_post(next_.lease, next_.question.number, session_id=SESSION)
+    assert await ledger.has_outstanding_post(number)
+    await end(ledger, next_, UNKNOWN)
+    assert await ledger.has_outstanding_post(number)
+    await end(ledger, await claim_one(ledger), answered(10))
+    assert not await ledger.has_outstanding_post(number)
+
+
 @pytest.mark.parametrize("found", [None, 7])
 async def test_look_that_was_recorded_is_over(ledger: SqlLedger, ledger_url: str, found: int | None) -> None:
     await posted_twice(ledger, asked())

@@ -362,6 +362,9 @@ class FakeLedger(Scripted):
     async def take_second_looks(self, limit: int) -> list[SecondLook]:
         return await self.play("take_second_looks", lambda _: [], limit)
 
+    async def has_outstanding_post(self, question: int) -> bool:
+        return await self.play("has_outstanding_post", lambda _: False, question)
+
     async def put_off_second_look(self, question: int, *, again_in_s: float) -> None:
         await self.play("put_off_second_look", lambda *_: None, question, again_in_s)
 

@@ -277,6 +277,34 @@ async def test_message_that_answers_another_question_is_no_second_post(ward: War
     assert ward.recorded == [(LOOK.question, None)]
 
 
+async def test_message_that_may_be_a_question_on_its_way_is_looked_at_later(ward: Ward) -> None:
+    # The contact asks the same thing again: posted, and not recorded yet.
+    ward.assistant.store(SESSION, TEXT, CONTACT, message_id=11)
+    ward.ledger.script("has_outstanding_post", True)
+    await ward.looks(LOOK)
+    assert ward.recorded == []
+    assert ward.log.lines == []
+    assert ward.ledger.called("put_off_second_look") == [(LOOK.question, AGAIN_S)]
+
+
+async def test_question_that_ends_during_a_look_has_claimed_its_message(ward: Ward) -> None:
+    ward.assistant.store(SESSION, TEXT, CONTACT, message_id=11)
+
+    def ends(*_: Any) -> bool:
+        ward.ledger.claimed_messages.add(11)
+        return False
+
+    ward.ledger.script("has_outstanding_post", ends)
+    await ward.looks(LOOK)
+    assert ward.recorded == [(LOOK.question, None)]
+
+
+async def test_conversation_that_goes_on_does_not_put_off_a_look_without_a_match(ward: Ward) -> None:
+    ward.ledger.script("has_outstanding_post", True)
+    await ward.looks(LOOK)
+    assert ward.recorded == [(LOOK.question, None)]
+
+
 async def test_second_post_is_known_by_its_text_evened_out(ward: Ward) -> None:
     ward.assistant.store(SESSION, f"  {TEXT.replace(' ', '  ')}\n", CONTACT, message_id=7)
     await ward.looks(LOOK)

@@ -84,13 +84,20 @@ class Healer:
     async def _look_at(self, looks: Sequence[SecondLook]) -> None:
         for look in looks:
             try:
-                duplicate = await self._second_match(look)
+                matches = await self._matches(look)
             except AssistantError as error:
                 await self._tell_gate(error)
                 continue  # It stays taken for a while and is due again.
             except GateClosed as closed:
                 await self.ledger.put_off_second_look(look.question, again_in_s=_again_in_s(closed))
                 continue
+            # In this order: what ends in between has claimed its message by the second question.
+            if matches and await self.ledger.has_outstanding_post(look.question):
+                # It may have made the match: the contact asks the same again.
+                await self.ledger.put_off_second_look(look.question, again_in_s=AGAIN_S)
+                continue
+            free = await self.ledger.unclaimed(look.session_id, matches) if matches else set()
+            duplicate = min(free, default=None)
             await self.ledger.record_second_look(look.question, duplicate_message_id=duplicate)
             if duplicate is not None:
                 self.log(
@@ -142,8 +149,8 @@ class Healer:
             self.log("conversation.healed", project_id=project_id, session_id=extra)
         return is_done
 
-    async def _second_match(self, look: SecondLook) -> int | None:
-        """Return the lowest message that is this question too and answers no other."""
+    async def _matches(self, look: SecondLook) -> list[int]:
+        """Return the other messages that may be this question."""
         listing = await self._read(
             None,
             partial(
@@ -154,16 +161,13 @@ class Healer:
                 admit=partial(self.ledger.admit_read, None, "healing"),
             ),
         )
-        others = [
+        return [
             message.message_id
             for message in listing.messages
             if look.baseline_message_id < message.message_id != look.message_id
             and message.external_id == look.external_id
             and evened_out(message.question) == evened_out(look.text)
         ]
-        if not others:
-            return None
-        return min(await self.ledger.unclaimed(look.session_id, others), default=None)
 
     async def _tell_gate(self, error: AssistantError) -> None:
         if (news := pause_of(error)) is not None:

@@ -287,6 +287,10 @@ class Ledger(Protocol):
         """Record what the look found; None when the question was posted once."""
         ...
 
+    async def has_outstanding_post(self, question: int) -> bool:
+        """Tell whether a post is outstanding in the conversation of this question."""
+        ...
+
     async def put_off_second_look(self, question: int, *, again_in_s: float) -> None:
         """Have a look that was taken and could not be made taken again after so long."""
         ...

@@ -43,6 +43,7 @@ from worker.adapters.ledger.ratings import (
 from worker.adapters.ledger.retention import Retention, RetentionStatements, Sweep
 from worker.adapters.ledger.rows import Dialect
 from worker.adapters.ledger.second_looks import (
+    HasOutstandingPost,
     PutOffSecondLook,
     RecordLatePost,
     RecordSecondLook,
@@ -219,6 +220,7 @@ def make_handlers(
         TakeReplies: outbox.take,
         Sweep: retention.sweep,
         TakeSecondLooks: second_looks.take,
+        HasOutstandingPost: second_looks.has_outstanding_post,
         RecordSecondLook: second_looks.record,
         PutOffSecondLook: second_looks.put_off,
         RecordLatePost: second_looks.record_late,
@@ -390,6 +392,11 @@ class SqlLedger:
     async def record_second_look(self, question: int, *, duplicate_message_id: int | None) -> None:
         """See the port."""
         await self._run(RecordSecondLook(question, duplicate_message_id))
+
+    async def has_outstanding_post(self, question: int) -> bool:
+        """See the port."""
+        is_outstanding: bool = await self._run(HasOutstandingPost(question))
+        return is_outstanding
 
     async def put_off_second_look(self, question: int, *, again_in_s: float) -> None:
         """See the port."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from worker.adapters.ledger.rows import Dialect, as_rows, rows_from
+from worker.adapters.ledger.tables import IS_OPEN
 from worker.adapters.ledger.transaction import Transaction
 from worker.core.model import SecondLook
 
@@ -21,6 +22,13 @@ class TakeSecondLooks:
     """Take looks that are due."""
 
     limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class HasOutstandingPost:
+    """Ask whether a post is outstanding in a question's conversation."""
+
+    question: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,10 @@ class SecondLookStatements:
             # What is due has been put off by the same time: the order of the posts is left.
             " order by q.finished_at, q.number"
         )
+        self.outstanding = sa.text(
+            f"select 1 from questions where {IS_OPEN} and state = 'posting'"
+            " and conversation = (select q.conversation from questions q where q.number = :question) limit 1"
+        )
         self.record = sa.text(
             "update questions set second_look_at = null, duplicate_message_id = :duplicate_message_id"
             " where number = :question"
@@ -86,6 +98,15 @@ class SecondLooks:
     def take(self, transaction: Transaction, operations: Sequence[TakeSecondLooks]) -> list[list[SecondLook]]:
         """Take due looks for each operation."""
         return [self._take(transaction, operation.limit) for operation in operations]
+
+    def has_outstanding_post(
+        self, transaction: Transaction, operations: Sequence[HasOutstandingPost]
+    ) -> list[bool]:
+        """Tell for each."""
+        return [
+            transaction.scalar(self.statements.outstanding, question=operation.question) is not None
+            for operation in operations
+        ]
 
     def record(self, transaction: Transaction, operations: Sequence[RecordSecondLook]) -> list[None]:
         """Record each."""
