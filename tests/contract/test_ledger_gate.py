@@ -299,6 +299,41 @@ async def test_the_end_of_a_throttle_is_told_too(ledger_url: str, pace: Pace) ->
     assert [(change.reason, change.was) for change in changes] == [("throttled", None), (None, "throttled")]
 
 
+async def test_a_worker_that_finds_the_gate_closed_tells_it_once(ledger_url: str) -> None:
+    changes: list[GateChange] = []
+    async with opened(ledger_url) as first:
+        await first.accept([asked("a"), asked("b", "EXT_2")])
+        await first.report(GateNews("pause", "credentials_rejected", 60.0))
+        async with opened(ledger_url, worker_id="later", on_gate_change=changes.append) as later:
+            for _ in range(3):
+                assert (await later.claim(1)).turns == ()
+            assert changes == [GateChange("credentials_rejected", None, pytest.approx(60.0, abs=5.0))]
+            # A probe that is refused changes nothing, whoever makes it.
+            for prober in (first, later):
+                let_pass(ledger_url, 61)
+                await end(prober, await claim_one(prober), Halt("credentials_rejected", 60.0))
+                await later.claim(1)
+            assert len(changes) == 1
+            let_pass(ledger_url, 61)
+            claim = await claim_one(first)
+            await ensured(first, claim)
+            await answer(first, claim, 1)
+            await claim_one(later)
+            assert changes[1:] == [GateChange(None, "credentials_rejected", 0.0)]
+            await first.report(GateNews("pause", "credentials_rejected", 60.0))
+            await later.claim(1)
+    assert [change.reason for change in changes] == ["credentials_rejected", None, "credentials_rejected"]
+
+
+async def test_a_pace_that_is_used_up_is_no_closed_gate(ledger_url: str) -> None:
+    changes: list[GateChange] = []
+    async with opened(ledger_url, pace=Pace(3, 1), on_gate_change=changes.append) as ledger:
+        await waiting(ledger, 9)
+        await ledger.claim(9)
+        assert (await ledger.claim(9)).closed in {"pace", "at_once"}
+    assert changes == []
+
+
 async def test_a_change_that_is_rolled_back_is_not_told(ledger_url: str) -> None:
     changes: list[GateChange] = []
     async with opened(ledger_url, on_gate_change=changes.append) as ledger:

@@ -136,6 +136,10 @@ def test_wrong_project_halts_and_fails_nothing(
         status = json.loads(askrelay(wrong, "status", "--json").out)
         assert (status["waiting"], status["failed"]) == (1, {})
         assert worker.stop() == ExitCode.OK
+    with Worker(wrong, tmp_path) as worker:
+        # What the first one found out stands in the ledger.
+        worker.wait_for("agent.unavailable", error_code="project_not_found")
+        assert worker.stop() == ExitCode.OK
 
 
 # 3 to 8: the broker.

@@ -161,7 +161,7 @@ _EVENTS = (
     LogEvent(
         "gate.closed",
         "warning",
-        "The fleet sends nothing to the API until the reason has gone.",
+        "The fleet sends nothing to the API until the reason has gone; each worker says so once.",
         ("reason", "retry_in_s"),
     ),
     LogEvent("gate.opened", "info", "The fleet sends again.", ("reason",)),

@@ -61,6 +61,7 @@ from worker.adapters.ledger.sessions import (
     Sessions,
     SessionStatements,
 )
+from worker.adapters.ledger.told import ToldGate
 from worker.adapters.ledger.turns import (
     BeginPost,
     Finish,
@@ -150,6 +151,7 @@ def make_handlers(
     then intake's, then the outbox. Claims come last, so that they see what the same transaction made due.
     ``on_gate_change`` is called after the commit.
     """
+    told = ToldGate(on_gate_change)
     gate = GateRow(
         dialect,
         key=config.gate_key,
@@ -157,7 +159,7 @@ def make_handlers(
         pace=config.pace,
         lease_s=config.lease_s,
         request_timeout_s=config.request_timeout_s,
-        on_change=on_gate_change,
+        on_change=told.changed,
     )
     leases = Leases(
         LeaseStatements(dialect),
@@ -225,7 +227,7 @@ def make_handlers(
         PutOffSecondLook: second_looks.put_off,
         RecordLatePost: second_looks.record_late,
         TakeHealing: leases.take_healing,
-        TakeTurns: claims.take_turns,
+        TakeTurns: told.watching(claims.take_turns),
     }
 
 
