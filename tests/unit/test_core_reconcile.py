@@ -187,6 +187,12 @@ async def test_without_a_candidate_it_is_posted_again_only_once_settled(
     assert bench.reply_data["outcome"] == "reposted_after_unknown"
 
 
+async def test_a_list_lag_as_long_as_the_settle_time_takes_no_ones_word_for_the_end_of_work() -> None:
+    bench = Bench(rules=replace(RULES, list_lag_s=RULES.settle_s))
+    assert is_look(await bench.taken(**in_flight(SETTLED_S - 0.1, has_ended=True)), 0.1)
+    assert bench.assistant.posts == 0
+
+
 async def test_a_listing_that_was_begun_before_the_settle_time_never_counts(bench: Bench) -> None:
     def slow(*_: Any) -> MessageListing:
         bench.clock.now += 60.0
