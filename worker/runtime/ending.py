@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 #: s. What a task does at its end, such as giving a lease back, takes milliseconds. A database that answers
 #: nobody must not hold up a stop; leases end by themselves.
-LAST_WORD_S = 1.0
+LAST_WORD_S = 2.0
 
 
 async def cut_off(tasks: Collection[asyncio.Task[None]]) -> None:
