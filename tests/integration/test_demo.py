@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import ROOT
 from tests.servers.processes import descendants, is_running
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.waiting import wait_until
@@ -55,8 +56,16 @@ class Place:
             and name not in ("RABBITMQ_URL", "DATABASE_URL")
         }
         return subprocess.Popen(
-            [sys.executable, "-m", "worker", "demo", *arguments],
-            env={**kept, "TMPDIR": str(self.temporary), "HOME": str(self.root / "home"), **environment},
+            # As the installed command does: the folder where the user happens to be is not on its path.
+            [sys.executable, "-P", "-m", "worker", "demo", *arguments],
+            cwd=self.root,
+            env={
+                **kept,
+                "PYTHONPATH": str(ROOT),
+                "TMPDIR": str(self.temporary),
+                "HOME": str(self.root / "home"),
+                **environment,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -151,6 +160,13 @@ def test_calm_demo_has_no_trouble(place: Place) -> None:
     summary = json.loads(ran.stdout)
     names = ("faults", "workers_killed", "duplicates_handed_in", "recovered", "reposted")
     assert {name: summary[name] for name in names} == dict.fromkeys(names, 0)
+
+
+def test_demo_runs_nothing_of_the_folder_that_it_is_started_in(place: Place) -> None:
+    for name in ("worker.py", "json.py"):
+        (place.root / name).write_text("raise SystemExit('somebody else')\n")
+    ran = place.run("--questions", place.file_of(rows(2, 3)), "--calm", "--latency", "0", "--json")
+    assert ran.returncode == ExitCode.OK, ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

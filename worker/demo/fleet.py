@@ -54,7 +54,8 @@ class WorkerProcesses:
         ours, theirs = socket.socketpair() if self._server is not None else (None, None)
         with self._log_of(self.started).open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker.demo.worker"],
+                # -P: a worker.py in the folder where the user happens to be is none of ours.
+                [sys.executable, "-P", "-m", "worker.demo.worker"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

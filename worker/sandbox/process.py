@@ -73,7 +73,8 @@ class SandboxProcess:
         """Start it and return its URL; SandboxError when it does not come up."""
         self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by stop()
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "worker.sandbox", *self._arguments, "--stop-with-stdin"],
+            # -P: a worker.py in the folder where the user happens to be is none of ours.
+            [sys.executable, "-P", "-m", "worker.sandbox", *self._arguments, "--stop-with-stdin"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
