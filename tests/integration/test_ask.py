@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
 
 from schemas import AskedQuestion, RawEvent, answered_event, decode_event, failed_event, reply_id
+from tests.commands import environment
 from tests.servers.rabbitmq import AmqpNames, RabbitMQ
+from tests.servers.waiting import wait_until
 from worker.cli.app import run_program
 from worker.cli.exit_codes import ExitCode
 
@@ -252,6 +258,36 @@ def test_broker_that_does_not_let_us_in_is_told_plainly(
     assert "RABBITMQ_URL" in err
     assert "canary" not in err
     assert "Traceback" not in err
+
+
+def test_broker_with_an_alarm_is_waited_for_no_longer_than_the_time_allowed(
+    rabbitmq: RabbitMQ, topology: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rabbitmq.alarmed():
+        assert ask("--timeout", "0.5") == ExitCode.BROKER
+    assert "takes no messages now: its alarm for memory or disk is on" in capsys.readouterr().err
+
+
+def test_ask_is_ended_by_ctrl_c_although_an_alarm_keeps_the_broker_from_answering(
+    rabbitmq: RabbitMQ, amqp_names: AmqpNames, topology: None, tmp_path: Path
+) -> None:
+    given = {**amqp_names.environment(), "RABBITMQ_URL": rabbitmq.url, "XDG_STATE_HOME": str(tmp_path)}
+    with rabbitmq.alarmed():
+        asking = subprocess.Popen(
+            [sys.executable, "-m", "worker", "ask", "--contact", "C-1", "--question", "Why?"],
+            env=environment(given),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(
+            lambda: "blocked" in rabbitmq.rabbitmqctl("list_connections", "state"),
+            within_s=60,
+            what="the publisher is blocked",
+        )
+        asking.send_signal(signal.SIGINT)
+        _, err = asking.communicate(timeout=60)
+    assert (asking.returncode, err) == (ExitCode.INTERRUPTED, "")
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,18 @@ def test_doctor_says_which_rights_a_user_lacks(
         assert what in wrong
 
 
+def test_doctor_says_that_an_alarm_keeps_the_broker_from_taking_messages(
+    rabbitmq: RabbitMQ, amqp_names: AmqpNames, settings: dict[str, str]
+) -> None:
+    declare_all(rabbitmq, amqp_names)
+    with rabbitmq.alarmed():
+        code, findings = examine(settings)
+    assert code == ExitCode.CHECK_FAILED
+    wrong = said(findings, "broker", "wrong")
+    assert wrong.startswith("it takes no messages now, an alarm for memory or disk is on (low on memory)")
+    assert "\n" not in wrong, "one finding says it all"
+
+
 def test_doctor_names_what_is_missing_where_operators_declare(settings: dict[str, str]) -> None:
     code, findings = examine({**settings, "ASKRELAY_DECLARE": "false"})
     assert code == ExitCode.CHECK_FAILED

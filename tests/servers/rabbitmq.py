@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -194,6 +195,15 @@ class RabbitMQ:
         if done.returncode:
             raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout
+
+    @contextlib.contextmanager
+    def alarmed(self) -> Iterator[None]:
+        """Have the node's memory alarm on: whoever publishes is blocked."""
+        self.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1")
+        try:
+            yield
+        finally:
+            self.rabbitmqctl("set_vm_memory_high_watermark", "absolute", "1GB")
 
     def new_vhost(self) -> str:
         """Make a vhost that guest may use and return its URL (1-4 s; ``names`` costs nothing)."""

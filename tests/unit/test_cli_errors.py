@@ -49,6 +49,7 @@ CASES = [
     (amqp.ChannelClosedByBroker(406, "inequivalent arg 'type'"), ExitCode.BROKER, "inequivalent arg"),
     (amqp.ChannelClosedByBroker(403, "access refused"), ExitCode.BROKER, "ASKRELAY_DECLARE=false"),
     (amqp.ChannelClosedByBroker(404, "no exchange 'x'"), ExitCode.BROKER, "no exchange 'x'"),
+    (amqp.ConnectionBlockedTimeout("x"), ExitCode.BROKER, "alarm for memory or disk"),
     (amqp.AMQPConnectionError(), ExitCode.BROKER, "whether the broker is up"),
     (sql.OperationalError("select 1", {"q": CANARY}, NO_TABLE), ExitCode.LEDGER, "askrelay db upgrade"),
     (sql.OperationalError("select 1", {"q": CANARY}, DISK_FULL), ExitCode.LEDGER, "Make room"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pika
@@ -52,18 +53,39 @@ def ask_once(
     """Publish the event and return its reply event, or None when none came in time.
 
     ``on_taken`` is told how many workers listen once a queue has taken the question; None when that cannot be
-    seen. Raises NotTakenError, and what pika raises.
+    seen. Raises NotTakenError, and what pika raises; ConnectionBlockedTimeout is an alarm of the broker that
+    outlasted ``timeout_s``.
     """
     parameters = connection_parameters(
         settings.rabbitmq_url, ca_file=settings.rabbitmq_ca_file, connection_name="askrelay ask"
     )
-    with pika.BlockingConnection(parameters) as connection:
+    parameters.blocked_connection_timeout = timeout_s
+    with _connected(parameters) as connection:
+        until = time.monotonic() + timeout_s
         channel = connection.channel()
         # Bound before anything is asked: a quick answer would come to nobody.
         queue = _bind_replies(channel, settings)
         _publish(channel, settings, event_id, event)
         on_taken(_listeners(connection, settings))
-        return _wait(channel, queue, reply_id(SOURCE, event_id), until=time.monotonic() + timeout_s)
+        return _wait(channel, queue, reply_id(SOURCE, event_id), until=until)
+
+
+@contextmanager
+def _connected(parameters: Any) -> Iterator[Any]:
+    """Open a connection, and close it in order unless Ctrl-C ends the command.
+
+    A broker with an alarm reads nothing, so it would not answer a close either: Ctrl-C would end nothing.
+    """
+    connection = pika.BlockingConnection(parameters)
+    is_interrupted = False
+    try:
+        yield connection
+    except KeyboardInterrupt:
+        is_interrupted = True
+        raise
+    finally:
+        if connection.is_open and not is_interrupted:
+            connection.close()
 
 
 def _bind_replies(channel: Any, settings: Settings) -> str:

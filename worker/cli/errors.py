@@ -128,6 +128,11 @@ def _broker(error: BaseException) -> Problem:
         message, advice = "RabbitMQ refuses the user or the password", "Look at RABBITMQ_URL."
     elif "ProbableAccessDeniedError" in names:
         message, advice = "RabbitMQ knows no such vhost, or it is not for this user", "Look at RABBITMQ_URL."
+    elif "ConnectionBlockedTimeout" in names:
+        message = "RabbitMQ takes no messages now: its alarm for memory or disk is on"
+        advice = (
+            "Make room there; `rabbitmqctl status` shows the alarm. What waits may be taken once it is over."
+        )
     elif reply_code == 406:
         message = f"RabbitMQ has it with other properties: {reply_text}"
         advice = "Delete it there, or name another one in the settings; `askrelay doctor` tells more."

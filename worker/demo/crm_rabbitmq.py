@@ -22,6 +22,8 @@ from worker.demo.crm import REPLY_KEYS, OnReply
 
 #: s. How long one look at the connection lasts: an order to stop is seen after it at the latest.
 LOOK_S = 0.2
+#: s. A broker with an alarm takes no questions, nor answers an order to remove anything: the demo gives up.
+BLOCKED_S = 10.0
 
 
 class RabbitmqCrm:
@@ -137,7 +139,9 @@ class RabbitmqCrm:
         channel.exchange_delete(self._name("events"))
 
     def _parameters(self) -> Any:
-        return connection_parameters(self._url, ca_file=self._ca_file, connection_name="askrelay demo")
+        parameters = connection_parameters(self._url, ca_file=self._ca_file, connection_name="askrelay demo")
+        parameters.blocked_connection_timeout = BLOCKED_S
+        return parameters
 
     def _name(self, part: str) -> str:
         return f"{self._prefix}.{part}"

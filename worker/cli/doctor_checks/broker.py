@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pika.exceptions import AMQPError
 
 from worker.adapters.rabbitmq.config import broker_address, connection_parameters
 from worker.adapters.rabbitmq.troubles import describe
@@ -37,6 +39,13 @@ async def _check(settings: Settings, say: Say) -> None:
         trouble, detail = describe(error)
         say(Finding("broker", "wrong", f"{address}: {detail}", trouble.to_do))
         return
+    alarms: list[str] = []
+
+    def on_blocked(_: Any, frame: Any) -> None:
+        alarms.append(_text(frame.method.reason))
+        wire.connection.abort()  # nothing that is asked now gets an answer
+
+    wire.connection.add_on_connection_blocked_callback(on_blocked)
     try:
         product, version = _product_and_version(wire)
         say(_reached(settings, product, version))
@@ -45,6 +54,11 @@ async def _check(settings: Settings, say: Say) -> None:
         if product == "RabbitMQ":
             # Other brokers may not refuse what RabbitMQ refuses, and then the looking would do something.
             await look_at_rights(wire, settings, say)
+    except AMQPError:
+        if not alarms:
+            raise
+        text = f"it takes no messages now, an alarm for memory or disk is on ({alarms[0]})"
+        say(Finding("broker", "wrong", text, "make room there; `rabbitmqctl status` shows the alarm"))
     finally:
         await wire.close()
 
