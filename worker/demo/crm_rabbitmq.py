@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPError, ConnectionWrongStateError
+from pika.exceptions import ConnectionWrongStateError
 
 from schemas import ASKED, STRUCTURED_JSON
 from worker.adapters.local_bus import LocalBusServer
@@ -84,7 +84,7 @@ class RabbitmqCrm:
         try:
             with pika.BlockingConnection(self._parameters()) as connection:
                 self._serve(connection, loop, on_reply)
-        except (AMQPError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, ``check`` tells it; nobody else sees this thread
             self._error = error
         finally:
             loop.call_soon_threadsafe(self._is_ready.set)

@@ -23,6 +23,13 @@ def amqp_url(url: str) -> str:
     parts = _split(url)
     if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
         raise ValueError("must look like amqp://user:password@host:5672/vhost, or amqps:// for TLS")
+    if parts.username is not None and parts.password is None:
+        raise ValueError("must have a password after its user: amqp://user:password@host:5672/vhost")
+    if parts.query and not _are_known_to_pika(url):
+        raise ValueError(
+            "must have no query parameters but pika's own (heartbeat=30 and the like), each once and with a"
+            " value that pika takes"
+        )
     return url
 
 
@@ -82,6 +89,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def _are_known_to_pika(url: str) -> bool:
+    """Let pika read the address; some of its parameters are Python literals, so it may raise anything."""
+    import pika  # noqa: PLC0415 - slow, and few addresses have parameters
+
+    try:
+        pika.URLParameters(url)
+    except Exception:  # noqa: BLE001 - its text may repeat a secret
+        return False
+    return True
 
 
 def _split(url: str) -> SplitResult:
