@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -212,6 +213,20 @@ def test_demo_on_rabbitmq_that_is_interrupted_removes_its_own_too(place: Place, 
     demo.communicate(timeout=WITHIN_S)
     assert demo.returncode == ExitCode.INTERRUPTED
     assert names_on(rabbitmq) == before
+
+
+def test_demo_whose_broker_has_an_alarm_says_so(place: Place, rabbitmq: RabbitMQ) -> None:
+    rabbitmq.start()
+    with rabbitmq.alarmed():
+        ran = place.run("--bus", "rabbitmq", RABBITMQ_URL=rabbitmq.url)
+    assert ran.returncode == ExitCode.BROKER, ran.stdout + ran.stderr
+    assert "takes no messages now: its alarm for memory or disk is on" in ran.stderr
+    with contextlib.closing(rabbitmq.connect()) as connection:
+        channel = connection.channel()
+        for name in names_on(rabbitmq):
+            if name.startswith("askrelay.demo."):
+                channel.queue_delete(name)
+                channel.exchange_delete(name)
 
 
 def test_demo_without_its_broker_says_so(place: Place) -> None:
