@@ -142,11 +142,22 @@ def test_command_refuses_a_wrong_switch_with_the_right_one(given: str, message: 
     assert message in result.output
 
 
-@pytest.mark.parametrize("arguments", [["--port", "99999"], ["--host", "203.0.113.1", "--port", "0"]])
-def test_module_refuses_an_address_it_cannot_have_without_a_traceback(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["--port", "99999"], "--port"),
+        (["--host", "203.0.113.1", "--port", "0"], "--host"),
+        (["--host", "nosuch.invalid", "--port", "0"], "--host"),
+        (["--host", "a..b", "--port", "0"], "--host"),
+    ],
+)
+def test_module_refuses_an_address_it_cannot_have_without_a_traceback(
+    arguments: list[str], advice: str
+) -> None:
     result = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == EXIT_CANNOT_LISTEN
     assert "cannot listen" in result.stderr
+    assert f"Choose another with {advice}" in result.stderr
     assert "Traceback" not in result.stderr
 
 

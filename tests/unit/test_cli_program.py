@@ -100,6 +100,25 @@ def test_mistyped_command_is_a_usage_error_with_the_nearest_one(capsys: pytest.C
     assert "Did you mean 'settings'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("question", "show", "\udcff", "x"), ("question", "unblock", "x", "\udcff"), ("lookup", "\udcff")],
+)
+def test_argument_that_is_not_utf_8_is_a_usage_error(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_program(words) == ExitCode.USAGE
+    assert capsys.readouterr().err == "askrelay: '\\udcff' is not UTF-8\n"
+
+
+@pytest.mark.parametrize("words", [("conversations", "sweep", "--project"), ("project", "show")])
+def test_number_that_no_ledger_holds_is_a_usage_error(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_program([*words, "9" * 20]) == ExitCode.USAGE
+    assert "9223372036854775807" in capsys.readouterr().err
+
+
 def test_settings_are_shown_with_their_origin_and_without_secrets(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

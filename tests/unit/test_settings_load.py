@@ -51,6 +51,13 @@ def test_settings_constructed_in_code_do_not_read_the_environment(monkeypatch: p
     assert Settings(database_url="sqlite:////tmp/a.db").concurrency == 100
 
 
+def test_user_without_a_home_is_asked_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "os.path.expanduser", lambda path: path
+    )  # as it is for a uid that passwd does not have
+    assert problems({}) == ["DATABASE_URL is not set, and this user has no home folder: set DATABASE_URL"]
+
+
 def test_settings_cannot_be_changed() -> None:
     settings = load_settings(BASE)
     with pytest.raises(ValueError, match="frozen"):
@@ -118,7 +125,11 @@ def test_first_name_of_the_broker_wins_over_the_platforms() -> None:
         ("ASKRELAY_QUESTION_QUEUE", "q" * 256, "1 to 255 bytes"),
         ("ASKRELAY_DOORBELL_QUEUE", "1st", "start with a letter"),
         ("ASKRELAY_ASKED_KEY", "contact.#", "without the wildcards"),
-        ("CUSTOMGPT_PROJECT_ID", "-1", "a whole number of at least 1"),
+        ("CUSTOMGPT_PROJECT_ID", "-1", "a whole number from 1 to 9223372036854775807"),
+        ("CUSTOMGPT_PROJECT_ID", "9" * 20, "a whole number from 1 to 9223372036854775807"),
+        ("CUSTOMGPT_API_URL", "https://a..b/api/v1", "a host whose parts between the dots"),
+        ("ASKRELAY_HEALTH_HOST", "a..b", "a host whose parts between the dots"),
+        ("RABBITMQ_URL", "amqp://a..b/", "a host whose parts between the dots"),
         ("CUSTOMGPT_API_URL", "http://app.customgpt.ai/api/v1", "must be https://"),
         ("CUSTOMGPT_API_URL", "ftp://localhost", "must look like https://"),
         ("RABBITMQ_URL", "http://localhost", "must look like amqp://"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from worker.cli.exit_codes import ExitCode
 from worker.cli.lazy import Command, LazyGroup
 
 if TYPE_CHECKING:
@@ -119,6 +120,15 @@ def _program(
     """
 
 
+def _is_text(word: str) -> bool:
+    """Tell whether it is text: what the system could not decode comes as lone surrogates."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def command_line() -> Any:
     """Return typer's command for the whole program."""
     # Plain help: it is quicker, and the same on a terminal, in a pipe and on paper.
@@ -129,8 +139,13 @@ def command_line() -> Any:
 
 def run_program(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; whatever it raises becomes a message on stderr."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if strange := next((word for word in words if not _is_text(word)), None):
+        # Neither a database nor the API could be asked for it, nor could it be printed.
+        sys.stderr.write(f"{PROGRAM}: {strange!a} is not UTF-8\n")
+        return ExitCode.USAGE
     try:
-        command_line().main(args=arguments, prog_name=PROGRAM)
+        command_line().main(args=words, prog_name=PROGRAM)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException as error:  # noqa: BLE001 (the last place that can turn it into a message)

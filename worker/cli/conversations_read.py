@@ -11,6 +11,7 @@ from worker.cli.api_calls import ask_api, end
 from worker.cli.exit_codes import ExitCode
 from worker.core.errors import ConversationGone, LedgerUnavailable
 from worker.core.model import external_id_of
+from worker.settings import HIGHEST_PROJECT_ID
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 Project = Annotated[
-    int | None, typer.Option("--project", min=1, help="The project, if not CUSTOMGPT_PROJECT_ID.")
+    int | None,
+    typer.Option(
+        "--project", min=1, max=HIGHEST_PROJECT_ID, help="The project, if not CUSTOMGPT_PROJECT_ID."
+    ),
 ]
 Session = Annotated[str, typer.Argument(metavar="SESSION", help="The session id, as `list` shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

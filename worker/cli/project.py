@@ -12,6 +12,7 @@ from worker.cli.exit_codes import ExitCode
 from worker.cli.output import print_json, print_table
 from worker.cli.project_wait import wait_until_active
 from worker.core.errors import AssistantError
+from worker.settings import HIGHEST_PROJECT_ID
 
 if TYPE_CHECKING:
     from worker.adapters.customgpt_admin import CustomGptAdmin, IndexingState, Plan, ProjectRow
@@ -20,7 +21,12 @@ project = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mo
 
 ProjectId = Annotated[
     int | None,
-    typer.Argument(metavar="ID", min=1, help="The project's number; CUSTOMGPT_PROJECT_ID if not given."),
+    typer.Argument(
+        metavar="ID",
+        min=1,
+        max=HIGHEST_PROJECT_ID,
+        help="The project's number; CUSTOMGPT_PROJECT_ID if not given.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

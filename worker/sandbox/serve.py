@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
@@ -66,11 +68,15 @@ def serve(options: Options, *, out: TextIO | None = None, err: TextIO | None = N
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(options, out))
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        is_host = isinstance(error, (socket.gaierror, UnicodeError)) or (
+            isinstance(error, OSError) and error.errno == errno.EADDRNOTAVAIL
+        )
+        advice = "--host" if is_host else "--port; --port 0 takes any free one"
         print(
             f"The sandbox cannot listen on {options.host}:{options.port} ({reason}).\n"
-            "Choose another with --port; --port 0 takes any free one.",
+            f"Choose another with {advice}.",
             file=err,
         )
         return EXIT_CANNOT_LISTEN

@@ -46,7 +46,11 @@ def load_settings(
     values: dict[str, Any] = source()
     problems = [*names.unknown(environ), *source.problems.values()]
     if "database_url" not in values and "database_url" not in source.problems:
-        values["database_url"] = _default_database_url(environ)
+        try:
+            values["database_url"] = _default_database_url(environ)
+        except RuntimeError:  # neither HOME nor a passwd entry
+            values["database_url"] = _UNUSED_URL
+            problems.append("DATABASE_URL is not set, and this user has no home folder: set DATABASE_URL")
     if "ledger" in needs:
         problems += _ephemeral(values.get("database_url", ""), source, environ)
     for field in ("customgpt_api_key", "inkeep_api_key"):

@@ -20,6 +20,7 @@ from worker.settings.values import (
     DatabaseUrl,
     DoorbellQueue,
     EventOptions,
+    HostName,
     LangTag,
     LogKey,
     Lower,
@@ -31,6 +32,8 @@ from worker.settings.values import (
     SomeText,
 )
 
+#: What a column of the ledger holds.
+HIGHEST_PROJECT_ID = 2**63 - 1
 #: Where OpenTelemetry looks for a collector that nobody named.
 COLLECTOR = "http://localhost:4318"
 
@@ -73,7 +76,11 @@ class Settings(BaseSettings):
         about="The key of the CustomGPT account; CUSTOMGPT_API_KEY_FILE is read again whenever it changes.",
     )
     customgpt_project_id: int | None = setting(
-        None, "CUSTOMGPT_PROJECT_ID", ge=1, about="The number of the agent that answers."
+        None,
+        "CUSTOMGPT_PROJECT_ID",
+        ge=1,
+        le=HIGHEST_PROJECT_ID,
+        about="The number of the agent that answers.",
     )
     customgpt_api_url: ApiUrl = setting(
         "https://app.customgpt.ai/api/v1",
@@ -331,7 +338,7 @@ class Settings(BaseSettings):
         le=3600,
         about="How long a stopping worker lets its turns end; the default fits a platform's 30 s.",
     )
-    health_host: str = setting(
+    health_host: HostName = setting(
         "127.0.0.1",
         "ASKRELAY_HEALTH_HOST",
         min_length=1,

@@ -23,6 +23,7 @@ def amqp_url(url: str) -> str:
     parts = _split(url)
     if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
         raise ValueError("must look like amqp://user:password@host:5672/vhost, or amqps:// for TLS")
+    host_name(parts.hostname)
     if parts.username is not None and parts.password is None:
         raise ValueError("must have a password after its user: amqp://user:password@host:5672/vhost")
     if parts.query and not _are_known_to_pika(url):
@@ -59,6 +60,7 @@ def api_url(url: str) -> str:
     parts = _split(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must look like https://app.customgpt.ai/api/v1")
+    host_name(parts.hostname)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("must be a plain address, without a user, a query or a fragment")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
@@ -72,6 +74,7 @@ def proxy_url(url: str) -> str:
     parts = _split(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must look like http://proxy.example:3128")
+    host_name(parts.hostname)
     return url
 
 
@@ -80,7 +83,17 @@ def collector_url(url: str) -> str:
     parts = _split(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("must look like http://127.0.0.1:4318")
+    host_name(parts.hostname)
     return url
+
+
+def host_name(host: str) -> str:
+    """Return a host name or address as it is, or raise ValueError when nobody could be asked for it."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("must name a host whose parts between the dots have 1 to 63 letters") from None
+    return host
 
 
 def is_loopback(host: str) -> bool:
