@@ -140,6 +140,12 @@ def test_story_ends_well_and_tells_what_happens_in_plain_lines(place: Place) -> 
     assert "url(" not in re.sub(r"url\(#", "", picture), "the picture would load something from elsewhere"
 
 
+def test_terminal_that_cannot_show_every_character_shows_the_others(place: Place) -> None:
+    ran = place.run("--calm", "--latency", "0", PYTHONIOENCODING="ascii")
+    assert ran.returncode == ExitCode.OK, ran.stdout + ran.stderr
+    assert "?" in ran.stdout
+
+
 def test_file_is_played_whole_whatever_the_environment_says(place: Place) -> None:
     ran = place.run("--questions", place.file_of(rows(40, 5)), "--latency", "0", "--json", **HOSTILE)
     assert ran.returncode == ExitCode.OK, ran.stdout + ran.stderr

@@ -66,7 +66,9 @@ class MemoryCrm:
         self._broker.publish_event(event, content_type=STRUCTURED_JSON, message_id=event_id)
 
     def check(self) -> None:
-        """Nothing can go wrong within a process."""
+        """Raise what ended the collecting, if anything did."""
+        if self._collecting is not None and self._collecting.done():
+            self._collecting.result()
 
     async def close(self) -> None:
         """Stop collecting."""

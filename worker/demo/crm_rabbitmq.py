@@ -95,7 +95,9 @@ class RabbitmqCrm:
             replies = self._declare(channel)
             channel.basic_consume(
                 replies,
-                lambda _channel, _method, _properties, body: loop.call_soon_threadsafe(on_reply, body),
+                lambda _channel, _method, _properties, body: loop.call_soon_threadsafe(
+                    self._collect, on_reply, body
+                ),
                 auto_ack=True,
             )
             self._wake = lambda: connection.add_callback_threadsafe(lambda: None)
@@ -108,6 +110,13 @@ class RabbitmqCrm:
             connection.process_data_events(0)
         finally:
             self._remove(connection)
+
+    def _collect(self, on_reply: OnReply, body: bytes) -> None:
+        """Hand a reply over, on the loop, which would only log what is raised there."""
+        try:
+            on_reply(body)
+        except Exception as error:  # noqa: BLE001 - ``check`` raises it
+            self._error = self._error or error
 
     def _publish(self, channel: Any) -> None:
         """Publish what waits. Without confirms: should the connection fail, the demo fails with it."""

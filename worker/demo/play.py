@@ -6,6 +6,7 @@ import asyncio
 import io
 import re
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,9 @@ class Shown:
 
 def play(plan: Plan, shown: Shown) -> Summary:
     """Play and return the summary, which is printed unless stdout is for JSON."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal of another time cannot show every character; the rest of the line is worth seeing.
+        sys.stdout.reconfigure(errors="replace")
     console = Console(stderr=shown.as_json, highlight=False)
     photographer = Photographer(_screen_of(console, plan, shown), height=PICTURE_LINES)
     demo = Demo(plan, _crm_of(plan), photographer if shown.svg else photographer.screen)

@@ -95,6 +95,8 @@ class Demo:
         try:
             self._replied_at = time.monotonic()
             while not (self._is_all_handed_in and self.record.is_answered) and not self._is_stalled():
+                if asking.done():
+                    asking.result()  # raises what ended it
                 await self._look(fleet, tail)
                 self._maybe_kill(fleet)
         finally:
