@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from worker.cli.app import run_program
 from worker.cli.sandbox import sandbox as command
+from worker.sandbox.__main__ import main
+from worker.sandbox.accepts import accepted_by
+from worker.sandbox.faults import Action, Match
 from worker.sandbox.process import SandboxError, SandboxProcess
-from worker.sandbox.serve import EXIT_CANNOT_LISTEN, EXIT_USAGE
+from worker.sandbox.serve import EXIT_CANNOT_LISTEN, EXIT_CANNOT_READ, EXIT_USAGE
 
 app = typer.Typer()
 app.command()(command)
@@ -168,3 +174,58 @@ def test_module_refuses_a_wrong_switch_without_a_traceback() -> None:
     assert result.returncode == EXIT_USAGE
     assert "Did you mean 'citations'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+PAGE = (Path(__file__).parents[2] / "docs/how-to/use-the-sandbox.md").read_text(encoding="utf-8")
+#: The example that the page shows.
+FAULTS = PAGE.partition("```json\n")[2].partition("\n```")[0]
+
+
+def test_faults_of_a_file_are_there_from_the_start(tmp_path: Path) -> None:
+    (tmp_path / "faults.json").write_text(FAULTS)
+    sandbox = SandboxProcess()
+    sandbox._arguments += ["--faults", str(tmp_path / "faults.json")]
+    with sandbox:
+        [rule] = sandbox.faults()
+    [given] = json.loads(FAULTS)
+    assert rule["match"] == given["match"]
+    assert given["action"].items() <= rule["action"].items()
+
+
+def test_page_names_all_that_a_fault_can_have() -> None:
+    for names in (accepted_by(Match), accepted_by(Action), accepted_by(Action)["kind"].choices):
+        assert [name for name in names if f"`{name}`" not in PAGE and f".{name}`" not in PAGE] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"action": {"kind": "rest"}}]', "Did you mean 'reset'"),
+        ('{"action": {"kind": "reset"}}', "Faults are a JSON list"),
+        ("[", "faults.json is not JSON"),
+        ("[" * 100_000, "faults.json is not JSON"),
+    ],
+)
+def test_faults_of_a_file_that_are_wrong_are_refused_before_it_listens(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "faults.json"
+    file.write_text(text)
+    assert run_program(["sandbox", "--port", "0", "--faults", str(file)]) == EXIT_USAGE
+    assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["--port", "0", "--faults", str(file)])
+    assert ended.value.code == EXIT_USAGE
+    assert message in capsys.readouterr().err
+
+
+def test_file_of_faults_that_cannot_be_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "none.json")
+    assert run_program(["sandbox", "--port", "0", "--faults", file]) == EXIT_CANNOT_READ
+    assert "none.json" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["--port", "0", "--faults", file])
+    assert ended.value.code == EXIT_CANNOT_READ
+    assert "none.json" in capsys.readouterr().err

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from worker.sandbox.accepts import NotAcceptedError
-from worker.sandbox.serve import DEFAULT_HOST, DEFAULT_PORT, EXIT_USAGE, Options, read_switches, serve
+from worker.sandbox.serve import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    EXIT_USAGE,
+    Options,
+    read_faults,
+    read_switches,
+    serve,
+)
 
 
 def sandbox(
@@ -33,6 +42,10 @@ def sandbox(
             metavar="NAME=VALUE", help="Set a switch; can be repeated. GET /_switches/about lists all."
         ),
     ] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="What goes wrong, as PUT /_faults takes it."),
+    ] = None,
 ) -> None:
     """Serve a faithful local CustomGPT and print its URL.
 
@@ -44,7 +57,8 @@ def sandbox(
     """
     try:
         switches = read_switches(switch or [], latency_s=latency, per_minute=rpm, at_once=at_once)
+        rules = [] if faults is None else read_faults(faults)
     except NotAcceptedError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_USAGE) from None
-    raise typer.Exit(serve(Options(host, port, seed, switches)))
+    raise typer.Exit(serve(Options(host, port, seed, switches, rules)))

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from worker.sandbox.accepts import NotAcceptedError
-from worker.sandbox.serve import DEFAULT_HOST, DEFAULT_PORT, Options, read_switches, serve
+from worker.sandbox.serve import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    EXIT_CANNOT_READ,
+    Options,
+    read_faults,
+    read_switches,
+    serve,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,15 +30,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rpm", type=int, help="plan limit: requests a minute")
     parser.add_argument("--at-once", type=int, help="plan limit: requests at once")
     parser.add_argument("--switch", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument(
+        "--faults", type=Path, metavar="FILE.json", help="what goes wrong, as PUT /_faults takes it"
+    )
     parser.add_argument("--stop-with-stdin", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     try:
         switches = read_switches(
             given.switch, latency_s=given.latency, per_minute=given.rpm, at_once=given.at_once
         )
+        faults = [] if given.faults is None else read_faults(given.faults)
     except NotAcceptedError as error:
         parser.error(str(error))
-    options = Options(given.host, given.port, given.seed, switches, given.stop_with_stdin)
+    except OSError as error:
+        parser.exit(EXIT_CANNOT_READ, f"{given.faults} cannot be read ({error.strerror}).\n")
+    options = Options(given.host, given.port, given.seed, switches, faults, given.stop_with_stdin)
     return serve(options)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import json
 import os
 import signal
 import socket
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from worker.sandbox.accepts import NotAcceptedError
+from worker.sandbox.faults import Faults
 from worker.sandbox.server import WRONG_KEY, listening, url_of
 from worker.sandbox.state import FIRST_PROJECT_ID
 from worker.sandbox.switches import Switches, parse_assignment
@@ -19,12 +22,15 @@ from worker.sandbox.world import make_world
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 #: Stopped by a signal, as asked.
 EXIT_OK = 0
 #: The host or port cannot be had.
 EXIT_CANNOT_LISTEN = 11
-#: An option or switch is wrong; the same number that argparse and typer use.
+#: The file of faults cannot be read.
+EXIT_CANNOT_READ = 11
+#: An option, switch or fault is wrong; the same number that argparse and typer use.
 EXIT_USAGE = 2
 
 _HIGHEST_PORT = 65535
@@ -43,6 +49,8 @@ class Options:
     #: Draws latencies and faults; None draws others each time.
     seed: int | None = None
     switches: Switches = field(default_factory=Switches)
+    #: What goes wrong from the start on, as PUT /_faults takes it.
+    faults: Sequence[Any] = ()
     #: Also stop when standard input ends: a sandbox must not outlive the test that started it.
     stops_with_stdin: bool = False
 
@@ -60,6 +68,16 @@ def read_switches(
     switches.update({name: value for name, value in options.items() if value is not None})
     switches.update(dict(parse_assignment(text) for text in assignments))
     return switches
+
+
+def read_faults(file: Path) -> list[Any]:
+    """Read the rules of a JSON file; NotAcceptedError says what is wrong with them. Raises OSError."""
+    try:
+        rules = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        raise NotAcceptedError(f"{file.name} is not JSON.") from None
+    Faults().replace(rules)
+    return list(rules)
 
 
 def serve(options: Options, *, out: TextIO | None = None, err: TextIO | None = None) -> int:
@@ -92,6 +110,7 @@ async def _serve(options: Options, out: TextIO) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     world = make_world(options.switches, seed=options.seed)
+    world.faults.replace(list(options.faults))
     # The ledger only grows and has no cycles: collecting it over and over would cost more than serving.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
