@@ -232,6 +232,17 @@ def test_doctor_prints_a_line_per_finding_in_a_pipe(settings: dict[str, str]) ->
     assert ran.err == ""
 
 
+def test_doctor_tells_a_wrong_address_of_the_api_from_a_wrong_project(
+    settings: dict[str, str], sandbox: SandboxProcess
+) -> None:
+    _, findings = examine({**settings, "CUSTOMGPT_API_URL": sandbox.root})
+    wrong = said(findings, "api", "wrong")
+    assert "CUSTOMGPT_API_URL" in wrong
+    assert "CUSTOMGPT_PROJECT_ID" not in wrong
+    _, findings = examine({**settings, "CUSTOMGPT_PROJECT_ID": "999"})
+    assert "CUSTOMGPT_PROJECT_ID" in said(findings, "api", "wrong")
+
+
 @pytest.mark.parametrize(
     ("switches", "state", "says"),
     [

@@ -105,6 +105,19 @@ def test_not_found_means_what_the_address_names() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (envelope(404), "check_project: 404"),
+        (None, "check_project: 404"),
+        (b'{"message": "The route projects/123 could not be found."}', "check_project: 404, not by the API"),
+        (b"<html>", "check_project: 404, not by the API"),
+    ],
+)
+def test_not_found_says_when_somebody_else_than_the_api_said_it(body: bytes | None, detail: str) -> None:
+    assert failure_of(sorting.CHECK_PROJECT, answered(404, body)).detail == detail
+
+
+@pytest.mark.parametrize(
     ("status", "body", "has_ended"),
     [
         (500, envelope(500), True),

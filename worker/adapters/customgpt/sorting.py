@@ -42,6 +42,8 @@ _REFUSALS = frozenset({400, 413})
 #: Where a repeat changes nothing, nothing hangs on whether it was done all the same, and what is refused once
 #: is refused the next time too. 408 says no more than that the time was up.
 _REFUSALS_OF_REPEATABLE = frozenset(range(400, 500)) - {401, 403, 404, 408, 429}
+#: In the detail of a 404 that the API did not write itself: its address is wrong, or a proxy answered.
+FOREIGN = "not by the API"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,8 @@ def failure_of(call: Call, exchange: Exchange) -> AssistantError:
         case 401 | 403:
             failure = CredentialsRejected(detail)
         case 404:
-            failure = call.not_found(detail)
+            is_foreign = exchange.body is not None and not _is_own_error(exchange.body, 404)
+            failure = call.not_found(f"{detail}, {FOREIGN}" if is_foreign else detail)
         case 429 if _is_about_credits(exchange.body):
             failure = CreditsExhausted(detail)
         case 429:
@@ -153,16 +156,16 @@ def unclear(call: Call, exchange: Exchange, kind: str) -> AssistantError:
     status = exchange.status or 0
     return OutcomeUnknown(
         detail,
-        has_ended=status == 500 and _is_own_error(exchange.body),
+        has_ended=status == 500 and _is_own_error(exchange.body, 500),
         is_server_error=status >= 500,
     )
 
 
-def _is_own_error(body: bytes | None) -> bool:
-    """Tell whether a 500 was written by the API itself and not by something in front of it (A6)."""
+def _is_own_error(body: bytes | None, status: int) -> bool:
+    """Tell whether an error was written by the API itself and not by something in front of it (A6)."""
     match _tree(body):
-        case {"status": "error", "data": {"code": 500}}:
-            return True
+        case {"status": "error", "data": {"code": int() as code}}:
+            return code == status
         case _:
             return False
 

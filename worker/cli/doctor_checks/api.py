@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from worker.adapters.customgpt import CustomGpt, CustomGptConfig
+from worker.adapters.customgpt.sorting import FOREIGN
 from worker.adapters.customgpt_admin import CustomGptAdmin, IndexingState
 from worker.bootstrap import api_config
 from worker.cli.doctor_checks.finding import Finding, Say
@@ -117,13 +118,20 @@ def _refused(error: errors.AssistantError, settings: Settings) -> Finding:
             advice = "make one at app.customgpt.ai/profile#api and put it into CUSTOMGPT_API_KEY"
             return Finding("api", "wrong", f"{url} refuses the key", advice)
         case errors.ProjectNotFound():
-            return Finding("api", "wrong", f"{url} knows no project {number}", _PROJECT_ADVICE)
+            return _not_found(error, url, number)
         case errors.Throttled():
             return Finding("api", "warning", f"{url} asks for a pause", "try again in a minute")
         case errors.CreditsExhausted():
             return Finding("api", "wrong", f"{url} says that the plan's queries are used up", "buy more")
         case _:
             return _unreachable(error, url)
+
+
+def _not_found(error: errors.ProjectNotFound, url: str, number: int | None) -> Finding:
+    if FOREIGN in error.detail:
+        text = f"{url} does not answer as the API does: it says 404 in another form"
+        return Finding("api", "wrong", text, "look at CUSTOMGPT_API_URL: CustomGPT's own ends with /api/v1")
+    return Finding("api", "wrong", f"{url} knows no project {number}", _PROJECT_ADVICE)
 
 
 def _unreachable(error: errors.AssistantError, url: str) -> Finding:
