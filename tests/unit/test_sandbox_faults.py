@@ -111,6 +111,8 @@ def test_shown_rules_can_be_put_back_and_carry_their_counts() -> None:
         ({"match": {"sesion_id": "x"}, "action": RESET}, "Did you mean 'session_id'"),
         ({"match": {"call": "psot"}, "action": RESET}, "Did you mean 'post'"),
         ({"match": {"nth": 0}, "action": RESET}, "whole number from 1"),
+        ({"match": {"probability": 7}, "action": RESET}, "number from 0 to 1"),
+        ({"action": {"kind": "reply", "status": 99999}}, "whole number from 200 to 599"),
         ({"action": {"kind": "reset", "status": 500}}, "a reset has no 'status'"),
         ({"action": {"kind": "trickle", "when": "before_work"}}, "a trickle has no 'when'"),
         ({"action": {}}, "no action kind"),

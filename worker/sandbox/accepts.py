@@ -24,8 +24,9 @@ class Accepted:
     kind: type
     choices: tuple[str, ...]
     is_optional: bool
-    #: Lowest number, None for no limit.
+    #: Lowest and highest number, None for no limit.
     least: float | None
+    most: float | None
 
     def words(self) -> str:
         """Say it for people."""
@@ -36,6 +37,7 @@ class Accepted:
         else:
             text = "whole number" if self.kind is int else "number"
             text += "" if self.least is None else f" from {self.least:g}"
+            text += "" if self.most is None else f" to {self.most:g}"
         return f"{text} | none" if self.is_optional else text
 
     def check(self, label: str, value: Any) -> Any:
@@ -55,12 +57,13 @@ class Accepted:
         if not is_of_kind or (self.choices and value not in self.choices):
             return False
         # Infinity and NaN are floats too, and no latency.
-        return self.least is None or bool(self.least <= value < float("inf"))
+        is_too_much = self.most is not None and value > self.most
+        return self.least is None or (bool(self.least <= value < float("inf")) and not is_too_much)
 
 
 @cache
 def accepted_by(cls: type) -> Mapping[str, Accepted]:
-    """Read what the fields of a dataclass accept; metadata ``least`` limits numbers."""
+    """Read what the fields of a dataclass accept; metadata ``least`` and ``most`` limit numbers."""
     hints = get_type_hints(cls)
     table = {}
     for each in fields(cls):
@@ -69,7 +72,11 @@ def accepted_by(cls: type) -> Mapping[str, Accepted]:
         kind = get_args(hint)[0] if is_optional else hint
         choices = get_args(kind) if get_origin(kind) is Literal else ()
         table[each.name] = Accepted(
-            str if choices else kind, choices, is_optional, each.metadata.get("least")
+            str if choices else kind,
+            choices,
+            is_optional,
+            each.metadata.get("least"),
+            each.metadata.get("most"),
         )
     return table
 

@@ -69,7 +69,7 @@ class Match:
     #: Fires so many times; not given: once with ``nth``, else always.
     times: int | None = field(default=None, metadata={"least": 1})
     #: Fires by chance, drawn from the seed.
-    probability: float | None = field(default=None, metadata={"least": 0})
+    probability: float | None = field(default=None, metadata={"least": 0, "most": 1})
     #: Counts ``nth`` and ``times`` apart for each session, contact or question text.
     each: Literal["session_id", "external_id", "question"] | None = None
 
@@ -92,7 +92,7 @@ class Action:
     kind: FaultKind
     #: Whether the API does what it was asked before it goes wrong.
     when: When = "before_work"
-    status: int = field(default=500, metadata={"least": 200})
+    status: int = field(default=500, metadata={"least": 200, "most": 599})
     #: Not given: as usual for the status (502, 503 and 504 come as HTML from a proxy).
     body: FaultBody | None = None
     message: str | None = None
