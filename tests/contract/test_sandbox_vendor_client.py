@@ -143,9 +143,18 @@ def test_vendor_client_reads_stats_and_traffic() -> None:
 def test_vendor_client_changes_settings() -> None:
     made = CustomGPT.Project.create(project_name="Settings", sitemap_path="https://www.example.com/s.xml")
     number = made.parsed.data.id
-    answer = CustomGPT.ProjectSettings.update(project_id=number, no_answer_message="Pass.")
-    assert answer.status_code == 200
-    assert CustomGPT.ProjectSettings.get(project_id=number).parsed.data.no_answer_message == "Pass."
+    answer = CustomGPT.ProjectSettings.update(
+        project_id=number,
+        no_answer_message="Pass.",
+        example_questions=["How?", "Why?"],
+        enable_feedbacks=False,
+        enable_citations=2,
+    )
+    assert (answer.status_code, answer.parsed.data.updated) == (200, True)
+    settings = CustomGPT.ProjectSettings.get(project_id=number).parsed.data
+    assert settings.no_answer_message == "Pass."
+    assert settings.example_questions == ["How?", "Why?"]
+    assert (settings.enable_feedbacks, settings.enable_citations) == (False, 2)
 
 
 def test_vendor_client_reads_the_error_envelope_of_a_wrong_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -10,12 +11,14 @@ from urllib.parse import parse_qsl
 from worker.sandbox.envelope import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from aiohttp import web
 
 #: The calls that ask the agent something.
 _ASKING = frozenset({"post", "complete"})
+#: A form's name for a part of a list.
+_LISTED = re.compile(r"(.+)\[\d*\]")
 _TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 
 
@@ -97,7 +100,7 @@ async def read_body(request: web.BaseRequest) -> Mapping[str, Any]:
         return await _read_multipart(request)
     raw = await request.read()
     if kind == "application/x-www-form-urlencoded":
-        return dict(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))
+        return _fields(parse_qsl(raw.decode("utf-8", "replace"), keep_blank_values=True))
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
@@ -106,15 +109,27 @@ async def read_body(request: web.BaseRequest) -> Mapping[str, Any]:
 
 
 async def _read_multipart(request: web.BaseRequest) -> dict[str, Any]:
-    form: dict[str, Any] = {}
+    form: list[tuple[str, str]] = []
     try:
         for name, value in (await request.post()).items():
             if isinstance(value, str):
-                form[name] = value
+                form.append((name, value))
             elif not isinstance(value, (bytes, bytearray)):
                 # Of an upload only the name is kept; left open it would leak a descriptor per request.
                 value.file.close()
-                form[name] = value.filename
+                form.append((name, value.filename))
     except ValueError:
         return {}
-    return form
+    return _fields(form)
+
+
+def _fields(form: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return a form's fields as PHP has them: ``name[]`` and ``name[0]`` are parts of a list."""
+    fields: dict[str, Any] = {}
+    for name, value in form:
+        listed = _LISTED.fullmatch(name)
+        if listed is None:
+            fields[name] = value
+        elif isinstance(parts := fields.setdefault(listed[1], []), list):
+            parts.append(value)
+    return fields

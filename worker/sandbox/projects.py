@@ -91,9 +91,23 @@ def get_settings(world: World, call: Call) -> Any:
 def update_settings(world: World, call: Call) -> Any:
     """Change settings; keys the API does not have are ignored."""
     project = project_of(world, call)
-    known = {name: value for name, value in call.body.items() if name in shapes.DEFAULT_SETTINGS}
-    project.settings.update(known)
-    return shapes.settings(project)
+    for name, value in call.body.items():
+        if name in shapes.DEFAULT_SETTINGS:
+            project.settings[name] = _typed(value, shapes.DEFAULT_SETTINGS[name])
+    return {"updated": True}
+
+
+def _typed(value: Any, default: Any) -> Any:
+    """Return a setting's value in the type of its default: in a form everything is text."""
+    match default, value:
+        case bool(), "true" | "1":
+            return True
+        case bool(), "false" | "0":
+            return False
+        case int(), str() if type(default) is int and value.isdecimal() and len(value) < 19:
+            return int(value)
+        case _:
+            return value
 
 
 def get_citation(world: World, call: Call) -> Any:
