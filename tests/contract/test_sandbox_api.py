@@ -400,6 +400,15 @@ async def test_credits_run_out_with_an_unbilled_canned_answer_when_switched_so(
     assert (world.effects.summary()["posts"], world.effects.summary()["billed_queries"]) == (1, 0)
 
 
+@pytest.mark.parametrize("body", [{}, {"name": ""}])
+async def test_create_without_a_name_is_refused_where_the_switch_says_so(
+    api: aiohttp.ClientSession, world: World, body: dict[str, str]
+) -> None:
+    world.switches.create_requires_name = True
+    status, told = await ask(api, "POST", LIST, body)
+    assert (status, told["data"]["message"]) == (400, "The name field is required.")
+
+
 async def test_pace_limit_answers_429_with_retry_after(api: aiohttp.ClientSession, world: World) -> None:
     world.switches.requests_per_minute = 1
     session = await create(api)

@@ -24,7 +24,7 @@ def create(world: World, call: Call) -> Any:
     """Create a conversation: always a new one, whatever its name."""
     project = project_of(world, call)
     name = call.text("name", longest=NAME_CHARS)
-    if name is None and world.switches.create_requires_name:
+    if not name and world.switches.create_requires_name:
         raise ApiError(400, "The name field is required.")
     made = add_conversation(world, call, project, name or "New conversation")
     return shapes.conversation_created(made, world.switches)
