@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from worker.sandbox import server
 from worker.sandbox.answers import answer_to
 from worker.sandbox.server import listening
 from worker.sandbox.switches import Switches
@@ -407,6 +408,19 @@ async def test_create_without_a_name_is_refused_where_the_switch_says_so(
     world.switches.create_requires_name = True
     status, told = await ask(api, "POST", LIST, body)
     assert (status, told["data"]["message"]) == (400, "The name field is required.")
+
+
+async def test_call_that_the_sandbox_fails_at_is_a_500_of_the_api(
+    api: aiohttp.ClientSession, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_world: World, _call: object) -> None:
+        raise KeyError("canary")
+
+    monkeypatch.setitem(server._HANDLERS, "user", fail)
+    status, told = await ask(api, "GET", "/api/v1/user")
+    assert (status, told["status"], told["data"]["code"]) == (500, "error", 500)
+    assert "canary" not in str(told)
+    assert world.effects.page(since=0, limit=9, kind="request")["effects"][-1]["status"] == 500
 
 
 async def test_pace_limit_answers_429_with_retry_after(api: aiohttp.ClientSession, world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     from worker.sandbox.faults import Action
     from worker.sandbox.world import World
+
+_LOG = logging.getLogger(__name__)
 
 #: The one key that is not taken.
 WRONG_KEY = "wrong"
@@ -126,6 +129,13 @@ async def handle(world: World, request: web.BaseRequest) -> web.StreamResponse:
         return connection.send(request, call, reply, world.effects)
     except _CallerGoneError:
         return web.Response()
+    except Exception as error:
+        # A stream may have begun, and a caller who left gets nothing.
+        if call.is_streamed or isinstance(error, ConnectionError):
+            raise
+        _LOG.exception("The sandbox could not answer %s %s.", call.method, call.pattern)
+        reply = refuse(ApiError(500, "Internal Server Error"), call.url, is_inkeep=call.is_inkeep)
+        return connection.send(request, call, reply, world.effects)
     finally:
         # Whatever happened, cancelled or crashed: a request never stays open in the ledger.
         world.effects.end(call, None, caller_gone=connection.is_gone(request))
