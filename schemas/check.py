@@ -151,15 +151,13 @@ def _broken_trace(fields: Mapping[str, Any]) -> Iterator[FieldProblem]:
 
 def _wishes(event: AskedQuestion) -> Iterator[FieldProblem]:
     """Name what says how to answer: whether it may, only the settings of the workers know."""
-    named = {f"data.options.{name}": name for name in event.options} | (
-        {"data.api": "api"} if event.api else {}
-    )
-    for place, name in named.items():
-        if place != "data.api" and event.api == "chat_completions":
-            yield FieldProblem(place, "is not taken by chat completions, so the event would be rejected")
-        else:
-            problem = f"has the event rejected, unless the workers' ASKRELAY_EVENT_OPTIONS names {name}"
-            yield FieldProblem(place, problem)
+    unless_allowed = "has the event rejected, unless the workers' settings allow events to have it"
+    if event.api:
+        yield FieldProblem("data.api", unless_allowed)
+    for name in event.options:
+        is_taken = event.api != "chat_completions"
+        problem = "is not taken by chat completions, so the event would be rejected"
+        yield FieldProblem(f"data.options.{name}", unless_allowed if is_taken else problem)
 
 
 def _late(event: AskedQuestion) -> Iterator[FieldProblem]:

@@ -130,9 +130,9 @@ def admit_turns(gate: Gate, now: float, pace: Pace, *, wanted: int, under_way: U
     places = _places(gate, now, pace, under_way)
     is_reads_only = places < 1
     if is_reads_only:
-        # Who reads an abandoned request back takes its place over: it would be kept for nobody. One at a
-        # time, since the API may still be at work on all of them.
-        places = int(under_way.abandoned > 0 and under_way.turns == 0)
+        # Who reads an abandoned request back takes its place over: it would be kept for nobody. One for each
+        # claim, so that reads hardly meet: the API may still be at work on all that was abandoned.
+        places = min(places + under_way.abandoned, under_way.abandoned, 1)
     if places < 1:
         return Admission(0, math.inf, "at_once")
     requests = ready(gate.spent, now, pace) - under_way.owed
