@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.servers.authority import Authority
 from tests.servers_http.behaviours import (
     answering,
     closing_after,
@@ -52,6 +56,19 @@ async def failure_of_post(api: CustomGpt, *, connect_within_s: float = LONG_S) -
 async def server() -> AsyncIterator[MisbehavingServer]:
     async with MisbehavingServer(answering(200, ANSWER)) as server:
         yield server
+
+
+@dataclass(frozen=True)
+class Line:
+    """With or without TLS: what a server has, and whom a client trusts."""
+
+    tls: ssl.SSLContext | None
+    ca_file: Path | None
+
+
+@pytest.fixture(params=["plain", "tls"])
+def line(request: pytest.FixtureRequest, authority: Authority) -> Line:
+    return Line(authority.server(), authority.ca_file) if request.param == "tls" else Line(None, None)
 
 
 @pytest.fixture
@@ -154,7 +171,7 @@ async def test_connection_reset_as_soon_as_it_stands_leaves_a_post_unknown() -> 
 
 @pytest.mark.parametrize("is_reset", [False, True])
 async def test_post_on_a_connection_that_was_closed_meanwhile_is_unknown_and_not_repeated(
-    is_reset: bool,
+    is_reset: bool, line: Line
 ) -> None:
     """What aiohttp would repeat by itself for a GET, a PUT or a DELETE it must not repeat for a post."""
 
@@ -164,7 +181,10 @@ async def test_post_on_a_connection_that_was_closed_meanwhile_is_unknown_and_not
         else:
             await (resetting_after(b"") if is_reset else closing_after(b""))(request, wire)
 
-    async with MisbehavingServer(answer_once) as server, opened(server.api_url) as api:
+    async with (
+        MisbehavingServer(answer_once, tls=line.tls) as server,
+        opened(server.api_url, ca_file=line.ca_file) as api,
+    ):
         await post(api)
         failure = await failure_of_post(api)
         assert [request.connection for request in server.requests] == [1, 1]
@@ -182,11 +202,14 @@ async def test_read_and_delete_on_a_closed_connection_are_not_repeated_either() 
         assert [request.method for request in server.requests] == ["GET", "DELETE", "PUT"]
 
 
-async def test_connection_is_used_again(server: MisbehavingServer) -> None:
-    async with opened(server.api_url) as api:
+async def test_connection_is_used_again(line: Line) -> None:
+    async with (
+        MisbehavingServer(answering(200, ANSWER), tls=line.tls) as server,
+        opened(server.api_url, ca_file=line.ca_file) as api,
+    ):
         for _ in range(3):
             await post(api)
-    assert (server.connections, len(server.requests)) == (1, 3)
+        assert (server.connections, len(server.requests)) == (1, 3)
 
 
 async def test_connection_of_a_response_that_was_not_read_whole_is_not_used_again(
@@ -239,10 +262,11 @@ def pooled(api: CustomGpt) -> Any:
     return protocol
 
 
-async def test_sockets_throw_away_on_close_and_give_up_on_silence_of_the_network(
-    server: MisbehavingServer,
-) -> None:
-    async with opened(server.api_url, user_timeout_s=10.0) as api:
+async def test_sockets_throw_away_on_close_and_give_up_on_silence_of_the_network(line: Line) -> None:
+    async with (
+        MisbehavingServer(answering(200, ANSWER), tls=line.tls) as server,
+        opened(server.api_url, user_timeout_s=10.0, ca_file=line.ca_file) as api,
+    ):
         await post(api)
         held = pooled(api).transport.get_extra_info("socket")
         assert held.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
@@ -302,7 +326,7 @@ async def test_closed_adapter_sends_nothing(server: MisbehavingServer) -> None:
     assert server.connections == 0
 
 
-async def test_cancelled_post_cuts_its_connection() -> None:
+async def test_cancelled_post_cuts_its_connection(line: Line) -> None:
     """So that what was not sent yet is thrown away and nothing arrives late."""
 
     async def note_the_end(_: SeenRequest, wire: Wire) -> None:
@@ -313,7 +337,10 @@ async def test_cancelled_post_cuts_its_connection() -> None:
             is_cut.set()
 
     is_here, is_cut = asyncio.Event(), asyncio.Event()
-    async with MisbehavingServer(note_the_end) as server, opened(server.api_url) as api:
+    async with (
+        MisbehavingServer(note_the_end, tls=line.tls) as server,
+        opened(server.api_url, ca_file=line.ca_file) as api,
+    ):
         posting = asyncio.create_task(post(api))
         async with asyncio.timeout(LONG_S):
             await is_here.wait()

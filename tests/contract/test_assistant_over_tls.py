@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.contract.test_assistant_connections import ANSWER, LONG_S, pooled, post
+from tests.contract.test_assistant_connections import ANSWER, post
 from tests.contract.test_assistant_http_cells import CALLS, CELLS, Cell, failure_of
 from tests.servers.authority import Authority
-from tests.servers_http.behaviours import answering, closing_after, resetting_after, response, silent_after
-from tests.servers_http.misbehaving import MisbehavingServer, SeenRequest, Wire
+from tests.servers_http.behaviours import answering, closing_after, resetting_after, silent_after
+from tests.servers_http.misbehaving import MisbehavingServer
 from worker.adapters.customgpt import CustomGpt, CustomGptConfig
 from worker.core.errors import AssistantError, OutcomeUnknown, Unreachable
 
@@ -49,39 +47,6 @@ async def test_misbehaviour_is_sorted_as_without_tls(called: Any, cell: Cell, au
         assert type(failure) is (cell.of_read or cell.definite or Unreachable), failure.detail
 
 
-async def test_connection_is_used_again_and_made_as_one_without_tls(authority: Authority) -> None:
-    async with (
-        MisbehavingServer(answering(200, ANSWER), tls=authority.server()) as server,
-        opened(server, authority, user_timeout_s=10.0) as api,
-    ):
-        for _ in range(3):
-            await post(api)
-        assert (server.connections, len(server.requests)) == (1, 3)
-        held = pooled(api).transport.get_extra_info("socket")
-        assert held.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
-        assert struct.unpack("ii", held.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)) == (1, 0)
-
-
-@pytest.mark.parametrize("is_reset", [False, True])
-async def test_post_on_a_connection_that_was_closed_meanwhile_is_unknown_and_not_repeated(
-    is_reset: bool, authority: Authority
-) -> None:
-    async def answer_once(request: SeenRequest, wire: Wire) -> None:
-        if len(server.requests) == 1:
-            await wire.send(response(200, ANSWER))
-        else:
-            await (resetting_after(b"") if is_reset else closing_after(b""))(request, wire)
-
-    async with (
-        MisbehavingServer(answer_once, tls=authority.server()) as server,
-        opened(server, authority) as api,
-    ):
-        await post(api)
-        failure = await failure_of_post(api)
-        assert [request.connection for request in server.requests] == [1, 1]
-    assert type(failure) is OutcomeUnknown
-
-
 async def test_certificate_of_somebody_else_is_not_trusted(authority: Authority, tmp_path: Path) -> None:
     async with (
         MisbehavingServer(answering(200, ANSWER), tls=Authority(tmp_path).server()) as server,
@@ -90,28 +55,6 @@ async def test_certificate_of_somebody_else_is_not_trusted(authority: Authority,
         failure = await failure_of_post(api)
         assert server.requests == []
     assert (type(failure), failure.detail) == (Unreachable, "post_question: certificate not trusted")
-
-
-async def test_cancelled_post_cuts_its_connection(authority: Authority) -> None:
-    async def note_the_end(_: SeenRequest, wire: Wire) -> None:
-        is_here.set()
-        try:
-            await wire.reader.read()
-        finally:
-            is_cut.set()
-
-    is_here, is_cut = asyncio.Event(), asyncio.Event()
-    async with (
-        MisbehavingServer(note_the_end, tls=authority.server()) as server,
-        opened(server, authority) as api,
-    ):
-        posting = asyncio.create_task(post(api))
-        async with asyncio.timeout(LONG_S):
-            await is_here.wait()
-            posting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await posting
-            await is_cut.wait()
 
 
 @asynccontextmanager
